@@ -1,1 +1,12 @@
-//! placeholder
+//! The operations HMAR is made of: one trait, [`Backend`], and its implementation for the CPU.
+//!
+//! The engine is written once against the trait; a device joins by implementing it.
+
+mod backend;
+pub mod cpu;
+pub mod math;
+pub mod philox;
+pub mod sampling;
+
+pub use backend::*;
+pub use cpu::CpuBackend;

@@ -1,0 +1,462 @@
+//! The vocabulary every device speaks: the fused operations the tokenizer and the transformer are made of.
+//!
+//! Shapes are row-major. A *sequence* is one image in one half of guidance; a *row* is one token of one
+//! sequence; a *slot* is one distinct class of the generation (its AdaLN modulations are computed once).
+//! Pictures are `[images, height, width, channels]`.
+
+use std::ops::Range;
+
+use bytemuck::Pod;
+use hmar_error::Result;
+
+use crate::sampling::TokenSampling;
+
+/// What a weight matrix is multiplied in. Sums are always float32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Weights and inputs in float32.
+    F32,
+    /// Weights stored in bfloat16; inputs rounded to bfloat16 where the processor multiplies it natively.
+    Bf16,
+}
+
+/// Dimensions of a weight matrix `[outputs, inputs, taps]`: a linear layer has one tap, a 3×3 convolution nine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatrixShape {
+    /// Output features or channels.
+    pub outputs: usize,
+    /// Input features or channels.
+    pub inputs: usize,
+    /// Kernel positions, row-major: 1 or 9.
+    pub taps: usize,
+}
+
+/// Receives a weight matrix in order and lays it out for the device.
+pub trait MatrixBuilder {
+    /// What [`MatrixBuilder::finish`] makes.
+    type Matrix;
+
+    /// Elements of one [`MatrixBuilder::push`]; the last may be shorter.
+    fn chunk(&self) -> usize;
+
+    /// Takes the next elements of `[outputs, inputs, taps]`.
+    fn push(&mut self, elements: &[f32]);
+
+    /// The matrix, ready to multiply with.
+    fn finish(self) -> Self::Matrix;
+}
+
+/// One of AdaLN's six vectors (a gate, scale or shift), chosen row by row through its sequence's class slot.
+pub struct Modulation<'a, B: Backend> {
+    /// `[slots, stride]`: the modulations of one block or head.
+    pub table: &'a B::Buffer<f32>,
+    /// Elements between two slots' modulations.
+    pub stride: usize,
+    /// Where the vector starts within a slot.
+    pub offset: usize,
+}
+
+impl<B: Backend> Clone for Modulation<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Modulation<'_, B> {}
+
+/// How rows belong to sequences, and sequences to class slots.
+pub struct Rows<'a, B: Backend> {
+    /// Sequences in the batch.
+    pub sequences: usize,
+    /// Rows of each sequence.
+    pub per_sequence: usize,
+    /// `[sequences]`: the class slot of each.
+    pub slots: &'a B::Buffer<u32>,
+}
+
+impl<B: Backend> Clone for Rows<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Rows<'_, B> {}
+
+impl<B: Backend> Rows<'_, B> {
+    /// All rows of the batch.
+    pub fn count(&self) -> usize {
+        self.sequences * self.per_sequence
+    }
+}
+
+/// What happens to a product before it is stored.
+pub enum Epilogue<'a, B: Backend> {
+    /// `out = product + bias`
+    Bias,
+    /// `out = gelu(product + bias)`, GELU in its tanh form.
+    BiasGelu,
+    /// `out += gate · (product + bias)`: the residual stream of AdaLN's blocks.
+    GatedResidual {
+        /// Which gate each row takes.
+        gate: Modulation<'a, B>,
+        /// The rows' sequences.
+        rows: Rows<'a, B>,
+    },
+}
+
+/// How queries and keys become scores.
+#[derive(Clone, Copy)]
+pub enum Scores<'a, B: Backend> {
+    /// q and k divided by their norms (at least 1e-12), q times its head's factor: `[heads]`.
+    Normalized(&'a B::Buffer<f32>),
+    /// q·k times one factor.
+    Scaled(f32),
+}
+
+/// A run of queries and the keys they may attend to, as rows of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Query rows. Spans follow one another without a gap.
+    pub queries: Range<usize>,
+    /// Key rows.
+    pub keys: Range<usize>,
+}
+
+/// Dimensions of an attention.
+pub struct AttentionShape<'a> {
+    /// Sequences in the batch.
+    pub sequences: usize,
+    /// Rows of each sequence in the `qkv` buffer.
+    pub rows: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub head_width: usize,
+    /// Who attends to whom.
+    pub spans: &'a [Span],
+}
+
+/// How a convolution walks over its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// 3×3 or 1×1 (by the weight's taps), stride 1, zero padding that keeps the size.
+    Same,
+    /// 3×3 over the input enlarged ×2 by nearest neighbour, zero padding 1: twice the size.
+    Upsample,
+    /// 3×3, stride 2, over the input padded by one zero column right and one zero row below: half the size.
+    Downsample,
+}
+
+/// Dimensions of a convolution's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvolutionShape {
+    /// Pictures.
+    pub images: usize,
+    /// Rows and columns of the (square) input.
+    pub side: usize,
+    /// How the kernel walks.
+    pub walk: Walk,
+}
+
+impl ConvolutionShape {
+    /// Rows and columns of the output.
+    pub fn output_side(&self) -> usize {
+        match self.walk {
+            Walk::Same => self.side,
+            Walk::Upsample => self.side * 2,
+            Walk::Downsample => self.side / 2,
+        }
+    }
+}
+
+/// Dimensions of the latent grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latent {
+    /// Pictures.
+    pub images: usize,
+    /// S: rows and columns of the grid.
+    pub side: usize,
+    /// Z: the codes' dimension.
+    pub width: usize,
+}
+
+/// One draw of tokens for a scale of every image.
+pub struct TokenDraw {
+    /// Images.
+    pub images: usize,
+    /// Positions of the scale (p²).
+    pub positions: usize,
+    /// V: codebook size.
+    pub vocabulary: usize,
+    /// t of `(1+t)·cond − t·uncond`; `None` where only the conditional half was computed.
+    pub guidance: Option<f64>,
+    /// Temperature, top-k, top-p and min-p.
+    pub sampling: TokenSampling,
+    /// Philox key.
+    pub seed: u64,
+    /// Index of the pass in the plan.
+    pub pass: u32,
+    /// Index of the batch's first image within the whole job.
+    pub first_image: u32,
+}
+
+/// The operations of one device. Work is queued in call order; [`Backend::download`] waits for it.
+///
+/// Every result row depends on its own inputs alone: on the CPU the bits are the same whatever the batch size
+/// and the thread count.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// Device memory of a fixed length.
+    type Buffer<T: Pod + Send + Sync>: Send + Sync;
+    /// A weight matrix laid out for this device.
+    type Matrix: Send + Sync;
+    /// Lays out a [`Backend::Matrix`].
+    type Builder: MatrixBuilder<Matrix = Self::Matrix> + Send;
+
+    /// Runs `work` where this device's operations are cheapest to call.
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// A zeroed buffer.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` when the device has not enough left.
+    fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<Self::Buffer<T>>;
+
+    /// Copies `data` to the start of `buffer`.
+    fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
+
+    /// Copies the start of `buffer` to `data`.
+    fn download<T: Pod + Send + Sync>(&self, buffer: &Self::Buffer<T>, data: &mut [T]) -> Result<()>;
+
+    /// Starts laying out a weight matrix.
+    fn matrix(&self, shape: MatrixShape, precision: Precision) -> Self::Builder;
+
+    /// `out[rows, outputs] = epilogue(input[rows, inputs] · weightᵀ + bias)`.
+    fn linear(
+        &self,
+        rows: usize,
+        input: &Self::Buffer<f32>,
+        weight: &Self::Matrix,
+        bias: Option<&Self::Buffer<f32>>,
+        epilogue: Epilogue<'_, Self>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// `out = silu(input)`, element by element.
+    fn silu(&self, length: usize, input: &Self::Buffer<f32>, out: &mut Self::Buffer<f32>) -> Result<()>;
+
+    /// `out[slot, width] += addend[width]`: the blocks' own part of a shared AdaLN.
+    fn add_to_each(
+        &self,
+        slots: usize,
+        width: usize,
+        addend: &Self::Buffer<f32>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// `out = LayerNorm(input)·(1 + scale) + shift`, eps 1e-6, no affine parameters; `[rows, width]`.
+    fn modulated_norm(
+        &self,
+        rows: Rows<'_, Self>,
+        width: usize,
+        input: &Self::Buffer<f32>,
+        scale: Modulation<'_, Self>,
+        shift: Modulation<'_, Self>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// Multi-head attention over `qkv [sequences, rows, 3, heads, head_width]`;
+    /// `out [sequences, queries, heads·head_width]`, queries counted from the first span's start.
+    fn attention(
+        &self,
+        shape: AttentionShape<'_>,
+        qkv: &Self::Buffer<f32>,
+        scores: Scores<'_, Self>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// Copies `source [sequences, rows, width]` into `cache [sequences, capacity, width]` from row `at` on.
+    #[allow(clippy::too_many_arguments, reason = "five lengths and two buffers, each of another kind")]
+    fn append_rows(
+        &self,
+        sequences: usize,
+        rows: usize,
+        width: usize,
+        source: &Self::Buffer<f32>,
+        cache: &mut Self::Buffer<f32>,
+        capacity: usize,
+        at: usize,
+    ) -> Result<()>;
+
+    /// The first scale's input: `out[s, row_offset] = class[slot(s)] + start`, `[sequences, per_sequence, width]`.
+    fn embed_start(
+        &self,
+        rows: Rows<'_, Self>,
+        width: usize,
+        class: &Self::Buffer<f32>,
+        start: &Self::Buffer<f32>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// A later scale's input. `embedded [images, positions, width]` (the latent, already in the model's width)
+    /// plus the position table `[.., width]` from row `first` on, plus `mask_embed [width]` where `mask` says so;
+    /// written for every sequence (sequence s shows image s mod images) to rows `at ..` of its `per_sequence`.
+    fn embed_scale(&self, scale: EmbedScale<'_, Self>, out: &mut Self::Buffer<f32>) -> Result<()>;
+
+    /// Guides, filters and draws a token at every position (4.1), or only where `only` is set.
+    /// `logits [halves, images, positions, vocabulary]` is consumed; `tokens` and `confidence` are
+    /// `[images, positions]`.
+    fn draw_tokens(
+        &self,
+        draw: &TokenDraw,
+        logits: &mut Self::Buffer<f32>,
+        only: Option<&Self::Buffer<u8>>,
+        tokens: &mut Self::Buffer<u32>,
+        confidence: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// Of the positions set in `mask [images, positions]`, leaves the `count` least confident set (4, step 2);
+    /// all of them where fewer are set.
+    fn keep_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        count: usize,
+        confidence: &Self::Buffer<f32>,
+        mask: &mut Self::Buffer<u8>,
+    ) -> Result<()>;
+
+    /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` from guided logits.
+    fn soften(
+        &self,
+        draw: &TokenDraw,
+        ramp: f64,
+        logits: &mut Self::Buffer<f32>,
+        codebook: &Self::Buffer<f32>,
+        width: usize,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// `out[images, positions, width] = codebook[tokens]`.
+    fn look_up(
+        &self,
+        count: usize,
+        width: usize,
+        codebook: &Self::Buffer<f32>,
+        tokens: &Self::Buffer<u32>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// Bicubic resizing (2.3) of `input [images, side, side, width]` to the latent grid.
+    fn enlarge(
+        &self,
+        latent: Latent,
+        side: usize,
+        input: &Self::Buffer<f32>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// Area pooling (2.3) of the latent grid to `out [images, side, side, width]`: stored, or, where `visible_in`
+    /// gives a mask `[images, side, side]`, added at the positions it leaves unmasked.
+    fn area_pool(
+        &self,
+        latent: Latent,
+        side: usize,
+        input: &Self::Buffer<f32>,
+        visible_in: Option<&Self::Buffer<u8>>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// φ (2.4) of `input`, whose convolution is `convolved`: `(input + convolved)/2`, blended into `out`.
+    fn blend_phi(
+        &self,
+        latent: Latent,
+        blend: Blend,
+        input: &Self::Buffer<f32>,
+        convolved: &Self::Buffer<f32>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// For each of `count` vectors the code nearest in squared Euclidean distance.
+    fn nearest_code(
+        &self,
+        count: usize,
+        vocabulary: usize,
+        width: usize,
+        vectors: &Self::Buffer<f32>,
+        codebook: &Self::Buffer<f32>,
+        tokens: &mut Self::Buffer<u32>,
+    ) -> Result<()>;
+
+    /// A convolution with bias; `residual`, where given, is added to the result.
+    fn convolution(
+        &self,
+        shape: ConvolutionShape,
+        input: &Self::Buffer<f32>,
+        weight: &Self::Matrix,
+        bias: &Self::Buffer<f32>,
+        residual: Option<&Self::Buffer<f32>>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// GroupNorm, 32 groups, eps 1e-6, affine, then SiLU if `activate`.
+    fn group_norm(
+        &self,
+        norm: GroupNorm<'_, Self>,
+        input: &Self::Buffer<f32>,
+        out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// Clamps to [−1, 1] and rounds to bytes: `⌊255·(x+1)/2 + 0.5⌋`.
+    fn to_bytes(&self, length: usize, input: &Self::Buffer<f32>, out: &mut Self::Buffer<u8>) -> Result<()>;
+}
+
+/// Where the φ of a scale goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blend {
+    /// `out = φ`
+    Store,
+    /// `out += φ`: a new scale joins the latent.
+    Add,
+    /// `out −= φ`: what is left to encode.
+    Subtract,
+}
+
+/// Arguments of [`Backend::embed_scale`].
+pub struct EmbedScale<'a, B: Backend> {
+    /// Images; sequences are one or two halves of them.
+    pub images: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Positions of the scale.
+    pub positions: usize,
+    /// C.
+    pub width: usize,
+    /// Rows of a sequence in `out`.
+    pub per_sequence: usize,
+    /// First of them to write.
+    pub at: usize,
+    /// `[images, positions, width]`
+    pub embedded: &'a B::Buffer<f32>,
+    /// Positions and levels `[N, width]`.
+    pub positional: &'a B::Buffer<f32>,
+    /// Its row for the scale's first position.
+    pub first: usize,
+    /// `mask [images, positions]` and `mask_embed [width]`.
+    pub masked: Option<(&'a B::Buffer<u8>, &'a B::Buffer<f32>)>,
+}
+
+/// Arguments of [`Backend::group_norm`].
+pub struct GroupNorm<'a, B: Backend> {
+    /// Pictures.
+    pub images: usize,
+    /// Pixels of each.
+    pub pixels: usize,
+    /// Channels, a multiple of 32.
+    pub channels: usize,
+    /// `[channels]`
+    pub weight: &'a B::Buffer<f32>,
+    /// `[channels]`
+    pub bias: &'a B::Buffer<f32>,
+    /// SiLU after it.
+    pub activate: bool,
+}

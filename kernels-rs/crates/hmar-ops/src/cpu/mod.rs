@@ -1,0 +1,530 @@
+//! The operations on the CPU: products through packed panels, everything else as loops the compiler vectorises,
+//! all on one thread pool.
+
+mod attention;
+mod buffer;
+mod convolution;
+mod disjoint;
+mod draw;
+mod kernel;
+mod matrix;
+mod norm;
+mod product;
+mod reduce;
+mod resize;
+mod workspace;
+
+use bytemuck::Pod;
+use hmar_error::{Code, Error, Result};
+use rayon::prelude::*;
+
+use self::attention::ScoreScale;
+use self::convolution::Patches;
+use self::kernel::Instructions;
+use self::product::{PlainRows, product};
+use crate::math::{gelu, silu};
+use crate::*;
+
+pub use self::buffer::CpuBuffer;
+pub use self::matrix::{CpuMatrix, CpuMatrixBuilder};
+
+/// Elements of a task in element-wise loops.
+const ELEMENTS: usize = 16 * 1024;
+
+/// The CPU as a device: one thread pool and what the processor can.
+pub struct CpuBackend {
+    pool: rayon::ThreadPool,
+    instructions: Instructions,
+}
+
+impl CpuBackend {
+    /// A backend with its own threads.
+    ///
+    /// `threads`: how many; defaults to the number of cores this process may use.
+    ///
+    /// # Errors
+    /// `DEVICE_UNAVAILABLE` when the threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        Self::with_instructions(threads, Instructions::detect())
+    }
+
+    /// A backend that multiplies through the `gemm` crate, as on processors without AVX-512.
+    ///
+    /// # Errors
+    /// As [`CpuBackend::new`].
+    pub fn portable(threads: Option<usize>) -> Result<Self> {
+        Self::with_instructions(threads, Instructions::Portable)
+    }
+
+    fn with_instructions(threads: Option<usize>, instructions: Instructions) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|index| format!("hmar-cpu-{index}"))
+            .build()
+            .map_err(|error| {
+                Error::new(Code::DeviceUnavailable, "The CPU's worker threads could not be started.")
+                    .found(error)
+                    .remedy("Ask for fewer threads.")
+            })?;
+        Ok(CpuBackend { pool, instructions })
+    }
+
+    /// Worker threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Vector extensions in use, in the processor's own words.
+    pub fn features(&self) -> &'static [&'static str] {
+        match self.instructions {
+            Instructions::Avx512Bf16 => &["avx512f", "avx512bf16"],
+            Instructions::Avx512 => &["avx512f"],
+            Instructions::Portable => &[],
+        }
+    }
+
+    /// Splits `out` into equal parts of `size` and runs `work(index, part)` on all threads, as vector code.
+    fn each_part<T: Send>(&self, out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+        self.pool.install(|| {
+            out.par_chunks_mut(size).enumerate().for_each(|(index, part)| {
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || work(index, part),
+                );
+            });
+        });
+    }
+}
+
+fn vector(modulation: &Modulation<'_, CpuBackend>, slot: u32, width: usize) -> std::ops::Range<usize> {
+    let start = slot as usize * modulation.stride + modulation.offset;
+    start..start + width
+}
+
+impl Backend for CpuBackend {
+    type Buffer<T: Pod + Send + Sync> = CpuBuffer<T>;
+    type Matrix = CpuMatrix;
+    type Builder = CpuMatrixBuilder;
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
+    fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
+        CpuBuffer::zeroed(length).ok_or_else(|| {
+            Error::new(Code::OutOfMemory, "There is not enough memory for a buffer.")
+                .expected(format!("{} bytes", length.saturating_mul(size_of::<T>())))
+                .remedy("Generate fewer images at a time.")
+        })
+    }
+
+    fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CpuBuffer<T>) -> Result<()> {
+        buffer.as_mut_slice()[..data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn download<T: Pod + Send + Sync>(&self, buffer: &CpuBuffer<T>, data: &mut [T]) -> Result<()> {
+        data.copy_from_slice(&buffer.as_slice()[..data.len()]);
+        Ok(())
+    }
+
+    fn matrix(&self, shape: MatrixShape, precision: Precision) -> CpuMatrixBuilder {
+        CpuMatrixBuilder::new(shape, precision)
+    }
+
+    fn linear(
+        &self,
+        rows: usize,
+        input: &CpuBuffer<f32>,
+        weight: &CpuMatrix,
+        bias: Option<&CpuBuffer<f32>>,
+        epilogue: Epilogue<'_, Self>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let inputs = PlainRows { values: input.as_slice(), width: weight.shape.inputs };
+        let bias = bias.map(CpuBuffer::as_slice);
+        let biased =
+            |first: usize, i: usize, product: f32| product + bias.map_or(0.0, |bias| bias[first + i]);
+        let arch = pulp::Arch::new();
+        self.pool.install(|| {
+            product(
+                self.instructions,
+                rows,
+                &inputs,
+                weight,
+                out.as_mut_slice(),
+                |row, first, products, out| {
+                    arch.dispatch(
+                        #[inline(always)]
+                        || match &epilogue {
+                            Epilogue::Bias => {
+                                for (i, (out, &product)) in out.iter_mut().zip(products).enumerate() {
+                                    *out = biased(first, i, product);
+                                }
+                            }
+                            Epilogue::BiasGelu => {
+                                for (i, (out, &product)) in out.iter_mut().zip(products).enumerate() {
+                                    *out = gelu(biased(first, i, product));
+                                }
+                            }
+                            Epilogue::GatedResidual { gate, rows } => {
+                                let slot = rows.slots.as_slice()[row / rows.per_sequence];
+                                let gates =
+                                    &gate.table.as_slice()[vector(gate, slot, weight.shape.outputs)][first..];
+                                for (i, ((out, &product), gate)) in
+                                    out.iter_mut().zip(products).zip(gates).enumerate()
+                                {
+                                    *out += gate * biased(first, i, product);
+                                }
+                            }
+                        },
+                    );
+                },
+            );
+        });
+        Ok(())
+    }
+
+    fn silu(&self, length: usize, input: &CpuBuffer<f32>, out: &mut CpuBuffer<f32>) -> Result<()> {
+        let input = &input.as_slice()[..length];
+        self.each_part(&mut out.as_mut_slice()[..length], ELEMENTS, |part, out| {
+            for (out, &x) in out.iter_mut().zip(&input[part * ELEMENTS..]) {
+                *out = silu(x);
+            }
+        });
+        Ok(())
+    }
+
+    fn add_to_each(
+        &self,
+        slots: usize,
+        width: usize,
+        addend: &CpuBuffer<f32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        for slot in out.as_mut_slice()[..slots * width].chunks_exact_mut(width) {
+            slot.iter_mut().zip(addend.as_slice()).for_each(|(out, x)| *out += x);
+        }
+        Ok(())
+    }
+
+    fn modulated_norm(
+        &self,
+        rows: Rows<'_, Self>,
+        width: usize,
+        input: &CpuBuffer<f32>,
+        scale: Modulation<'_, Self>,
+        shift: Modulation<'_, Self>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let length = rows.count() * width;
+        let modulation = |row: usize| {
+            let slot = rows.slots.as_slice()[row / rows.per_sequence];
+            (
+                &scale.table.as_slice()[vector(&scale, slot, width)],
+                &shift.table.as_slice()[vector(&shift, slot, width)],
+            )
+        };
+        self.pool.install(|| {
+            let (input, out) = (&input.as_slice()[..length], &mut out.as_mut_slice()[..length]);
+            norm::modulated_norm(width, input, modulation, out);
+        });
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        shape: AttentionShape<'_>,
+        qkv: &CpuBuffer<f32>,
+        scores: Scores<'_, Self>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let scale = match scores {
+            Scores::Normalized(factors) => ScoreScale::Normalized(factors.as_slice()),
+            Scores::Scaled(factor) => ScoreScale::Scaled(factor),
+        };
+        self.pool.install(|| {
+            attention::attention(self.instructions, &shape, qkv.as_slice(), scale, out.as_mut_slice());
+        });
+        Ok(())
+    }
+
+    fn append_rows(
+        &self,
+        sequences: usize,
+        rows: usize,
+        width: usize,
+        source: &CpuBuffer<f32>,
+        cache: &mut CpuBuffer<f32>,
+        capacity: usize,
+        at: usize,
+    ) -> Result<()> {
+        let source = &source.as_slice()[..sequences * rows * width];
+        let caches = cache.as_mut_slice().chunks_exact_mut(capacity * width);
+        for (cache, source) in caches.zip(source.chunks_exact(rows * width)) {
+            cache[at * width..(at + rows) * width].copy_from_slice(source);
+        }
+        Ok(())
+    }
+
+    fn embed_start(
+        &self,
+        rows: Rows<'_, Self>,
+        width: usize,
+        class: &CpuBuffer<f32>,
+        start: &CpuBuffer<f32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let sequences = out.as_mut_slice().chunks_exact_mut(rows.per_sequence * width);
+        for (out, &slot) in sequences.zip(&rows.slots.as_slice()[..rows.sequences]) {
+            let class = &class.as_slice()[slot as usize * width..][..width];
+            for ((out, class), start) in out.iter_mut().zip(class).zip(start.as_slice()) {
+                *out = class + start;
+            }
+        }
+        Ok(())
+    }
+
+    fn embed_scale(&self, scale: EmbedScale<'_, Self>, out: &mut CpuBuffer<f32>) -> Result<()> {
+        let EmbedScale { images, sequences, positions, width, per_sequence, at, first, .. } = scale;
+        let length = sequences * per_sequence * width;
+        self.each_part(&mut out.as_mut_slice()[..length], per_sequence * width, |sequence, out| {
+            let image = sequence % images;
+            let out = &mut out[at * width..(at + positions) * width];
+            for (position, out) in out.chunks_exact_mut(width).enumerate() {
+                let row = image * positions + position;
+                let embedded = &scale.embedded.as_slice()[row * width..][..width];
+                let positional = &scale.positional.as_slice()[(first + position) * width..][..width];
+                for ((out, x), y) in out.iter_mut().zip(embedded).zip(positional) {
+                    *out = x + y;
+                }
+                if let Some((mask, embedding)) = scale.masked
+                    && mask.as_slice()[row] != 0
+                {
+                    out.iter_mut().zip(embedding.as_slice()).for_each(|(out, x)| *out += x);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn draw_tokens(
+        &self,
+        draw: &TokenDraw,
+        logits: &mut CpuBuffer<f32>,
+        only: Option<&CpuBuffer<u8>>,
+        tokens: &mut CpuBuffer<u32>,
+        confidence: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| {
+            draw::draw_tokens(
+                draw,
+                logits.as_mut_slice(),
+                only.map(CpuBuffer::as_slice),
+                tokens.as_mut_slice(),
+                confidence.as_mut_slice(),
+            );
+        });
+        Ok(())
+    }
+
+    fn keep_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        count: usize,
+        confidence: &CpuBuffer<f32>,
+        mask: &mut CpuBuffer<u8>,
+    ) -> Result<()> {
+        let confidences = confidence.as_slice().chunks_exact(positions);
+        for (mask, confidence) in
+            mask.as_mut_slice().chunks_exact_mut(positions).zip(confidences).take(images)
+        {
+            draw::keep_least_confident(count, confidence, mask);
+        }
+        Ok(())
+    }
+
+    fn soften(
+        &self,
+        draw: &TokenDraw,
+        ramp: f64,
+        logits: &mut CpuBuffer<f32>,
+        codebook: &CpuBuffer<f32>,
+        width: usize,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| {
+            draw::soften(draw, ramp, logits.as_mut_slice(), codebook.as_slice(), width, out.as_mut_slice());
+        });
+        Ok(())
+    }
+
+    fn look_up(
+        &self,
+        count: usize,
+        width: usize,
+        codebook: &CpuBuffer<f32>,
+        tokens: &CpuBuffer<u32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let vectors = out.as_mut_slice().chunks_exact_mut(width);
+        for (out, &token) in vectors.zip(&tokens.as_slice()[..count]) {
+            out.copy_from_slice(&codebook.as_slice()[token as usize * width..][..width]);
+        }
+        Ok(())
+    }
+
+    fn enlarge(
+        &self,
+        latent: Latent,
+        side: usize,
+        input: &CpuBuffer<f32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let Latent { images, side: full, width } = latent;
+        let (small, large) = (side * side * width, full * full * width);
+        self.each_part(&mut out.as_mut_slice()[..images * large], large, |image, out| {
+            resize::bicubic(side, full, width, &input.as_slice()[image * small..][..small], out);
+        });
+        Ok(())
+    }
+
+    fn area_pool(
+        &self,
+        latent: Latent,
+        side: usize,
+        input: &CpuBuffer<f32>,
+        visible_in: Option<&CpuBuffer<u8>>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let Latent { images, side: full, width } = latent;
+        let (small, large) = (side * side * width, full * full * width);
+        self.each_part(&mut out.as_mut_slice()[..images * small], small, |image, out| {
+            let input = &input.as_slice()[image * large..][..large];
+            resize::area(full, side, width, input, |cell, average| {
+                let out = &mut out[cell * width..(cell + 1) * width];
+                match visible_in {
+                    None => out.copy_from_slice(average),
+                    Some(mask) if mask.as_slice()[image * side * side + cell] == 0 => {
+                        out.iter_mut().zip(average).for_each(|(out, x)| *out += x);
+                    }
+                    Some(_) => {}
+                }
+            });
+        });
+        Ok(())
+    }
+
+    fn blend_phi(
+        &self,
+        latent: Latent,
+        blend: Blend,
+        input: &CpuBuffer<f32>,
+        convolved: &CpuBuffer<f32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let length = latent.images * latent.side * latent.side * latent.width;
+        let both = input.as_slice().iter().zip(convolved.as_slice());
+        for (out, (x, y)) in out.as_mut_slice()[..length].iter_mut().zip(both) {
+            let phi = 0.5 * x + 0.5 * y;
+            match blend {
+                Blend::Store => *out = phi,
+                Blend::Add => *out += phi,
+                Blend::Subtract => *out -= phi,
+            }
+        }
+        Ok(())
+    }
+
+    fn nearest_code(
+        &self,
+        count: usize,
+        vocabulary: usize,
+        width: usize,
+        vectors: &CpuBuffer<f32>,
+        codebook: &CpuBuffer<f32>,
+        tokens: &mut CpuBuffer<u32>,
+    ) -> Result<()> {
+        let codes = &codebook.as_slice()[..vocabulary * width];
+        self.each_part(&mut tokens.as_mut_slice()[..count], 16, |part, tokens| {
+            for (i, token) in tokens.iter_mut().enumerate() {
+                let vector = &vectors.as_slice()[(part * 16 + i) * width..][..width];
+                let mut nearest = (f32::INFINITY, 0);
+                for (index, code) in codes.chunks_exact(width).enumerate() {
+                    let distance: f32 = reduce::squared_distance(vector, code);
+                    if distance < nearest.0 {
+                        nearest = (distance, index as u32);
+                    }
+                }
+                *token = nearest.1;
+            }
+        });
+        Ok(())
+    }
+
+    fn convolution(
+        &self,
+        shape: ConvolutionShape,
+        input: &CpuBuffer<f32>,
+        weight: &CpuMatrix,
+        bias: &CpuBuffer<f32>,
+        residual: Option<&CpuBuffer<f32>>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let MatrixShape { outputs, inputs: channels, taps } = weight.shape;
+        let rows = shape.images * shape.output_side() * shape.output_side();
+        let patches = Patches { shape, taps, channels, values: input.as_slice() };
+        let bias = bias.as_slice();
+        self.pool.install(|| {
+            product(
+                self.instructions,
+                rows,
+                &patches,
+                weight,
+                out.as_mut_slice(),
+                |row, first, products, out| {
+                    for ((out, product), bias) in out.iter_mut().zip(products).zip(&bias[first..]) {
+                        *out = product + bias;
+                    }
+                    if let Some(residual) = residual {
+                        let residual = &residual.as_slice()[row * outputs + first..];
+                        out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
+                    }
+                },
+            );
+        });
+        Ok(())
+    }
+
+    fn group_norm(
+        &self,
+        norm: GroupNorm<'_, Self>,
+        input: &CpuBuffer<f32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        let length = norm.images * norm.pixels * norm.channels;
+        self.pool.install(|| {
+            norm::group_norm(
+                norm.pixels,
+                norm.channels,
+                norm.weight.as_slice(),
+                norm.bias.as_slice(),
+                norm.activate,
+                &input.as_slice()[..length],
+                &mut out.as_mut_slice()[..length],
+            );
+        });
+        Ok(())
+    }
+
+    fn to_bytes(&self, length: usize, input: &CpuBuffer<f32>, out: &mut CpuBuffer<u8>) -> Result<()> {
+        let input = &input.as_slice()[..length];
+        self.each_part(&mut out.as_mut_slice()[..length], ELEMENTS, |part, out| {
+            for (out, x) in out.iter_mut().zip(&input[part * ELEMENTS..]) {
+                *out = (255.0 * ((x.clamp(-1.0, 1.0) + 1.0) / 2.0) + 0.5) as u8;
+            }
+        });
+        Ok(())
+    }
+}
