@@ -1,0 +1,86 @@
+import type { z } from 'zod'
+import { HmarRangeError } from './error.js'
+
+/**
+ * Checks a whole number.
+ *
+ * @param name - What the number is, as the message should call it.
+ * @returns The number.
+ * @throws {@link HmarRangeError}
+ */
+export function checkInteger(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value
+  throw new HmarRangeError(`${name} is out of range.`, {
+    found: describeValue(value),
+    expected: `a whole number from ${least} to ${most}`,
+  })
+}
+
+const seedLimit = 2n ** 64n
+
+/**
+ * Checks a seed.
+ *
+ * @param seed - A whole number: a `number` up to 2⁵³ − 1, beyond which it would not be exact, or a `bigint` below 2⁶⁴.
+ * @throws {@link HmarRangeError}
+ */
+export function checkSeed(seed: number | bigint): bigint {
+  if (typeof seed === 'bigint' ? seed >= 0n && seed < seedLimit : Number.isSafeInteger(seed) && seed >= 0)
+    return BigInt(seed)
+  throw new HmarRangeError('The seed is out of range.', {
+    found: describeValue(seed),
+    expected: 'a whole number from 0 to 2⁶⁴ − 1, as a bigint from 2⁵³ on',
+  })
+}
+
+/** What a label is checked against. */
+export interface LabelSpace {
+  /** How many labels there are; the index `classes` itself is the unconditional ("null") class. */
+  readonly classes: number
+  /** The labels' names, where the model has them. */
+  readonly labels?: readonly string[] | undefined
+}
+
+/**
+ * The class index of a label.
+ *
+ * @param label - An index below `classes`, a name in `labels`, or `null` for the unconditional class.
+ * @returns 0 to `classes`.
+ * @throws {@link HmarRangeError}
+ */
+export function resolveLabel(label: number | string | null, { classes, labels }: LabelSpace): number {
+  if (label === null) return classes
+  if (typeof label === 'number' && Number.isInteger(label) && label >= 0 && label < classes) return label
+  const index = typeof label === 'string' ? (labels?.indexOf(label) ?? -1) : -1
+  if (index >= 0) return index
+  throw new HmarRangeError('The model has no such label.', {
+    found: describeValue(label),
+    expected: `a whole number from 0 to ${classes - 1}${labels ? `, one of ${labels.join(', ')},` : ''} or null`,
+  })
+}
+
+/**
+ * Checks a value that a caller passed in against a zod schema.
+ *
+ * @param name - What the value is, as the message should call it.
+ * @returns The parsed value.
+ * @throws {@link HmarRangeError} listing everything that is wrong, by path.
+ */
+export function checkOptions<T>(name: string, schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw new HmarRangeError(`${name}: ${describeIssues(result.error)}.`, { cause: result.error })
+}
+
+/** Everything that zod found wrong, in one line. */
+export function describeIssues(error: z.ZodError): string {
+  return error.issues
+    .map(({ path, message }) => (path.length > 0 ? `${path.map(String).join('.')}: ${message}` : message))
+    .join('; ')
+}
+
+function describeValue(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'bigint') return `${value}n`
+  return Array.isArray(value) ? 'an array' : String(value)
+}

@@ -1,0 +1,19 @@
+export {
+  checkInteger,
+  checkOptions,
+  checkSeed,
+  describeIssues,
+  type LabelSpace,
+  resolveLabel,
+} from './check.js'
+export {
+  ModelConfig,
+  parseModelConfig,
+  parseTokenizerConfig,
+  SamplingConfig,
+  TokenizerConfig,
+} from './config.js'
+export { errorCodes, HmarError, type HmarErrorCode, type HmarErrorDetails, HmarRangeError } from './error.js'
+export type { Pass, PassList } from './plan.js'
+export { checkPyramid, PYRAMIDS, type Pyramid, pyramidFault, pyramidTokens, samePyramid } from './pyramid.js'
+export { checkTokenMaps, flattenTokens, type TokenMaps, unflattenTokens } from './token-maps.js'

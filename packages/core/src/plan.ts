@@ -1,0 +1,32 @@
+/**
+ * One pass of the transformer over the tokens of one scale: plain data, as the engine takes it. Its index in
+ * {@link PassList.passes} is part of the address of its random numbers.
+ */
+export interface Pass {
+  /** Next-scale prediction of a whole map, or masked refinement of the map's least confident tokens (§4). */
+  readonly kind: 'next-scale' | 'masked'
+  /** The scale, from 1. */
+  readonly scale: number
+  /** The side of the scale's token map, p_k. */
+  readonly side: number
+  /** How many of the scale's tokens are final after this pass and were not before it, n_i. */
+  readonly commits: number
+  /** t in (1 + t)·conditional − t·unconditional. */
+  readonly guidance: number
+  /** Logits are divided by it; above 0. */
+  readonly temperature: number
+  /** Keep the logits not below the k-th largest; 0 = all. */
+  readonly topK: number
+  /** Keep the most probable tokens that together reach p; 0 = all. */
+  readonly topP: number
+  /** Keep tokens at least this times as probable as the most probable one; 0 = all. */
+  readonly minP: number
+  /** Soft decoding (§4.2): pictures only, at scales without masked passes. */
+  readonly smooth: boolean
+}
+
+/** What the engine runs: a pyramid and every pass over it, in order. */
+export interface PassList {
+  readonly pyramid: readonly number[]
+  readonly passes: readonly Pass[]
+}

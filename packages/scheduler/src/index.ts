@@ -1,0 +1,1 @@
+export type { Pass } from '@hmar/core'

@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config'
+
+// Packages of the workspace are tested from their sources: nothing has to be rebuilt but the native addon.
+const conditions = ['hmar-source']
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions: [...conditions, 'node', 'import', 'module', 'default'] } },
+  test: {
+    include: ['{packages,apps}/*/src/**/*.test.ts', 'scripts/**/*.test.mjs'],
+    pool: 'forks',
+    testTimeout: 30_000,
+  },
+})
