@@ -115,7 +115,10 @@ function parseConfig<T>(what: string, schema: z.ZodType<T>, json: string): T {
   // Rust writes an absent option as null.
   const result = schema.safeParse(dropNulls(value))
   if (result.success) return result.data
-  throw new HmarError('CONFIG_INVALID', `The ${what} configuration is not usable: ${describeIssues(result.error)}.`)
+  throw new HmarError(
+    'CONFIG_INVALID',
+    `The ${what} configuration is not usable: ${describeIssues(result.error)}.`,
+  )
 }
 
 function dropNulls(value: unknown): unknown {

@@ -70,16 +70,19 @@ const marker = Symbol.for('hmar.error')
  */
 export class HmarError extends Error {
   override readonly name: string = 'HmarError'
-  readonly [marker] = true
   readonly code: HmarErrorCode
-  readonly found?: string
-  readonly expected?: string
-  readonly remedy?: string
+  declare readonly found?: string
+  declare readonly expected?: string
+  declare readonly remedy?: string
 
   constructor(code: HmarErrorCode, sentence: string, details: HmarErrorDetails = {}) {
     super(formatMessage(sentence, details), causeOf(details))
     this.code = code
     assignDetails(this, details)
+  }
+
+  get [marker](): true {
+    return true
   }
 
   /**
@@ -97,15 +100,18 @@ export class HmarError extends Error {
  */
 export class HmarRangeError extends RangeError {
   override readonly name: string = 'HmarRangeError'
-  readonly [marker] = true
   readonly code: HmarErrorCode = 'ARGUMENT_OUT_OF_RANGE'
-  readonly found?: string
-  readonly expected?: string
-  readonly remedy?: string
+  declare readonly found?: string
+  declare readonly expected?: string
+  declare readonly remedy?: string
 
   constructor(sentence: string, details: HmarErrorDetails = {}) {
     super(formatMessage(sentence, details), causeOf(details))
     assignDetails(this, details)
+  }
+
+  get [marker](): true {
+    return true
   }
 }
 

@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { checkInteger, checkOptions, checkSeed, resolveLabel } from './check.js'
+import { HmarRangeError } from './error.js'
+
+describe('checkSeed', () => {
+  it.each([
+    [0, 0n],
+    [13, 13n],
+    [Number.MAX_SAFE_INTEGER, 2n ** 53n - 1n],
+    [2n ** 40n, 2n ** 40n],
+    [2n ** 64n - 1n, 2n ** 64n - 1n],
+  ])('takes %s', (seed, expected) => {
+    expect(checkSeed(seed)).toBe(expected)
+  })
+
+  it.each([-1, 1.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY, -1n, 2n ** 64n])('refuses %s', (seed) => {
+    expect(() => checkSeed(seed)).toThrow(HmarRangeError)
+  })
+})
+
+describe('resolveLabel', () => {
+  const shapes = { classes: 3, labels: ['disk', 'square', 'star'] }
+
+  it('takes indices, names, and null for the class after the last', () => {
+    expect(['star', 1, null].map((label) => resolveLabel(label, shapes))).toEqual([2, 1, 3])
+  })
+
+  it.each([-1, 3, 1.5, 2 ** 53, Number.NaN, 'Star', '1'])('refuses %s', (label) => {
+    expect(() => resolveLabel(label, shapes)).toThrow(HmarRangeError)
+  })
+
+  it('says which labels there are', () => {
+    expect(() => resolveLabel('moon', shapes)).toThrow(
+      'The model has no such label. Found: "moon". Expected: a whole number from 0 to 2, one of disk, square, star, or null.',
+    )
+    expect(() => resolveLabel(1000, { classes: 1000 })).toThrow(
+      'Expected: a whole number from 0 to 999 or null.',
+    )
+  })
+})
+
+describe('checkInteger', () => {
+  it('gives the number back, bounds included', () => {
+    expect([1, 8].map((value) => checkInteger('The batch size', value, 1, 8))).toEqual([1, 8])
+  })
+
+  it.each([0, 9, 1.5, Number.NaN, '4', 4n, null])('refuses %s', (value) => {
+    expect(() => checkInteger('The batch size', value, 1, 8)).toThrow(
+      /^The batch size is out of range\. Found: /,
+    )
+  })
+})
+
+describe('checkOptions', () => {
+  const schema = z.strictObject({ threads: z.int().positive().optional() })
+
+  it('lists everything that is wrong by its path', () => {
+    expect(checkOptions('Options', schema, { threads: 2 })).toEqual({ threads: 2 })
+    expect(() => checkOptions('Options', schema, { threads: 0.5, thread: 2 })).toThrow(
+      /Options: threads: .*; .*"thread"/,
+    )
+  })
+})
