@@ -1,0 +1,156 @@
+import type { Pass } from '@hmar/core'
+
+/*
+ * The addon's exports as they are: the one hand-written description of kernels-rs/crates/hmar-napi.
+ * Rejections are plain errors here; `withCancellation` and `callNative` turn them into typed ones.
+ */
+
+/** Precision that weights are kept and multiplied in; sums are float32 in both. */
+export type Dtype = 'f32' | 'bf16'
+
+/** A flag the native code polls between pieces of work. */
+export interface CancelToken {
+  cancel(): void
+}
+
+/** Bytes done and bytes in all. */
+export type NativeProgress = (done: number, total: number) => void
+
+export interface NativeLoadOptions {
+  readonly device: string
+  readonly dtype: Dtype
+  readonly threads?: number | undefined
+  readonly allowNonFinite?: boolean | undefined
+}
+
+export interface NativeTokenizer {
+  configJson(): string
+  /** `[3, side, side]` in [-1, 1] → Σp² tokens. */
+  encode(pixels: Float32Array, pyramid: number[], token: CancelToken): Promise<Int32Array>
+  /** RGB bytes `[side, side, 3]`; one picture a scale after another with `everyScale`. */
+  decode(tokens: Int32Array, pyramid: number[], everyScale: boolean, token: CancelToken): Promise<Uint8Array>
+  weightBytes(): number
+  close(): void
+}
+
+export interface NativeLogitsRequest {
+  readonly tokens: Int32Array
+  readonly label: number
+  readonly pass: 'next-scale' | 'masked'
+  readonly maskedPositions?: Int32Array | undefined
+}
+
+export interface NativeModel {
+  configJson(): string
+  /** `[N, V]` row-major. */
+  logits(request: NativeLogitsRequest, token: CancelToken): Promise<Float32Array>
+  weightBytes(): number
+  close(): void
+}
+
+export interface NativeGenerateRequest {
+  readonly passes: readonly Pass[]
+  /** The null class is the number of classes. */
+  readonly labels: readonly number[]
+  readonly seed: bigint
+  readonly firstImage: number
+  readonly batchSize: number
+  readonly skipNegligibleGuidance: boolean
+  readonly trace: boolean
+}
+
+export interface NativeGenerateResult {
+  /** `[B, H, W, 3]`. */
+  readonly pixels: Uint8Array
+  /** `[B, N]`. */
+  readonly tokens: Int32Array
+  /** `[B, Σ p_k² over the passes]`. */
+  readonly trace?: Int32Array | undefined
+  readonly timings: NativeTimings
+}
+
+/** Milliseconds, summed over the batches. */
+export interface NativeTimings {
+  readonly conditionMs: number
+  readonly passMs: readonly number[]
+  readonly decodeMs: number
+  readonly totalMs: number
+}
+
+/** `firstImage` counts within the request. */
+export type NativeGenerateEvent =
+  | {
+      readonly kind: 'pass'
+      readonly firstImage: number
+      readonly images: number
+      readonly pass: number
+      readonly passes: number
+    }
+  | { readonly kind: 'decode'; readonly firstImage: number; readonly images: number }
+
+export interface NativeSampler {
+  generate(
+    request: NativeGenerateRequest,
+    token: CancelToken,
+    onEvent?: (event: NativeGenerateEvent) => void,
+  ): Promise<NativeGenerateResult>
+  close(): void
+}
+
+export interface NativeConvertOptions {
+  readonly inputs: readonly string[]
+  readonly output: string
+  readonly dtype: Dtype
+  readonly mode?: string | undefined
+  readonly part?: 'model' | 'tokenizer' | undefined
+  readonly license?: string | undefined
+  readonly allowNonFinite?: boolean | undefined
+}
+
+export interface NativeSynthesizeOptions {
+  readonly depth: number
+  readonly layout: 'hmar' | 'next-scale' | 'var'
+  readonly output: string
+  readonly dtype: Dtype
+}
+
+export interface NativeBinding {
+  readonly CancelToken: new () => CancelToken
+  readonly NativeTokenizer: {
+    load(
+      options: NativeLoadOptions & { readonly path: string },
+      token: CancelToken,
+      onProgress?: NativeProgress,
+    ): Promise<NativeTokenizer>
+  }
+  readonly NativeModel: {
+    load(
+      options: NativeLoadOptions & {
+        /** One file, or the next-scale file and the masked file that was finetuned from it. */
+        readonly paths: string[]
+        /** The tokenizer's file: codebook and φ. */
+        readonly quantizer: string
+        readonly config?: string | undefined
+        readonly mode?: 'next-scale' | 'var' | undefined
+      },
+      token: CancelToken,
+      onProgress?: NativeProgress,
+    ): Promise<NativeModel>
+  }
+  readonly NativeSampler: new (model: NativeModel, tokenizer: NativeTokenizer) => NativeSampler
+  version(): string
+  inspectDevices(): unknown
+  inspectCheckpoint(path: string, mode?: string): Promise<string>
+  convertCheckpoint(
+    options: NativeConvertOptions,
+    token: CancelToken,
+    onProgress?: NativeProgress,
+  ): Promise<string>
+  synthesizeCheckpoint(
+    options: NativeSynthesizeOptions,
+    token: CancelToken,
+    onProgress?: NativeProgress,
+  ): Promise<void>
+  /** Panics inside the addon, for the test that a panic becomes a rejection. */
+  panicForTest(): Promise<void>
+}

@@ -1,0 +1,24 @@
+/**
+ * The only package that loads HMAR's native addon: its errors, devices, checkpoints and the memory it holds.
+ *
+ * @packageDocumentation
+ */
+
+export type { Dtype } from './binding-types.js'
+export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
+export { type CheckpointConfig, configBeside, readCheckpointConfig } from './checkpoint-config.js'
+export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'
+export { type Device, type DeviceReport, inspectDevices } from './devices.js'
+export {
+  type CheckpointReport,
+  type InspectOptions,
+  inspectCheckpoint,
+  type TensorReport,
+} from './inspect-checkpoint.js'
+export { type LoadOptions, type LoadProgress, loadNative, loadOptionsShape } from './load-options.js'
+export { listenerSchema, modeSchema, signalSchema } from './option-schemas.js'
+export type { BytesProgress } from './progress.js'
+export { Resource } from './resource.js'
+export { type SynthesizeOptions, synthesizeCheckpoint } from './synthesize-checkpoint.js'
+export { addonVersion } from './version.js'
+export { writeFileAtomically } from './write-file.js'
