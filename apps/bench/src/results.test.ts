@@ -1,0 +1,81 @@
+import { expect, it } from 'vitest'
+
+import type { BenchCase } from './cases.js'
+import type { Measurement } from './measurement.js'
+import { summarizeCase, withSpeedups } from './results.js'
+
+const ours: BenchCase = { model: 'd16', engine: 'hmar', dtype: 'f32', batch: 2 }
+const theirs: BenchCase = { ...ours, engine: 'pytorch' }
+
+const facts = {
+  plan: [
+    { kind: 'next-scale' as const, scale: 1 },
+    { kind: 'masked' as const, scale: 1 },
+  ],
+  flops: 3e9,
+  weightBytes: 2e9,
+}
+const runs: Measurement[] = [
+  {
+    milliseconds: [100, 140],
+    decodeMilliseconds: [40, 42],
+    passMilliseconds: [
+      [20, 40],
+      [20, 60],
+    ],
+    loadMilliseconds: 900,
+    passes: 2,
+    tokens: 10,
+    peakMemoryBytes: 5,
+    facts,
+  },
+  {
+    milliseconds: [120],
+    decodeMilliseconds: [60],
+    passMilliseconds: [[10, 50]],
+    loadMilliseconds: 700,
+    passes: 2,
+    tokens: 10,
+    peakMemoryBytes: 7,
+    facts,
+  },
+]
+const slow: Measurement[] = [
+  { milliseconds: [200, 240, 280], decodeMilliseconds: [90], passes: 2, tokens: 10, peakMemoryBytes: 9 },
+]
+
+it('takes medians over all processes, and the largest memory', () => {
+  const result = summarizeCase(ours, runs)
+  expect(result.time).toMatchObject({ median: 120, min: 100, max: 140, count: 3 })
+  expect(result.passTimes).toEqual([
+    { kind: 'next-scale', scale: 1, milliseconds: 20 },
+    { kind: 'masked', scale: 1, milliseconds: 50 },
+  ])
+  expect(result.loadMilliseconds).toBe(800)
+  expect(result.peakMemoryBytes).toBe(7)
+  expect(result.tokensPerSecond).toBeCloseTo(10 / 0.12)
+  expect(result.gigaflops).toBeCloseTo(6 / 0.078)
+})
+
+it('says of PyTorch only what it tells', () => {
+  const result = summarizeCase(theirs, slow)
+  expect(result.name).toBe('PyTorch f32')
+  expect(result).not.toHaveProperty('passTimes')
+  expect(result).not.toHaveProperty('gigaflops')
+})
+
+it('compares with PyTorch on the same model and batch only', () => {
+  const one: BenchCase = { ...ours, batch: 1 }
+  const [first, second] = withSpeedups([
+    summarizeCase(ours, runs),
+    summarizeCase(one, runs),
+    summarizeCase(theirs, slow),
+  ])
+  expect(first).toHaveProperty('speedup', 2)
+  expect(second).not.toHaveProperty('speedup')
+})
+
+it('passes over what was skipped', () => {
+  const skipped = { ...theirs, name: 'PyTorch f32', skipped: 'torch is not installed' }
+  expect(withSpeedups([summarizeCase(ours, runs), skipped])).toEqual([summarizeCase(ours, runs), skipped])
+})
