@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { HmarError } from '@hmar/core'
+import { describeIssues, HmarError, SamplingConfig } from '@hmar/core'
 import { z } from 'zod'
 
 /** What the JSON beside a checkpoint adds to what the shapes of its tensors imply. Every field may be missing. */
@@ -10,7 +9,7 @@ const checkpointConfigSchema = z.looseObject({
   labels: z.array(z.string()).optional(),
   model: z.looseObject({ file: z.string().optional() }).optional(),
   tokenizer: z.looseObject({ file: z.string().optional() }).optional(),
-  sampling: z.unknown(),
+  sampling: SamplingConfig.optional(),
 })
 
 /** What the JSON beside a checkpoint says. */
@@ -33,7 +32,7 @@ export async function readCheckpointConfig(path: string): Promise<CheckpointConf
   try {
     return checkpointConfigSchema.parse(JSON.parse(text))
   } catch (cause) {
-    const found = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message
+    const found = cause instanceof z.ZodError ? describeIssues(cause) : (cause as Error).message
     throw new HmarError(
       'CONFIG_INVALID',
       `The configuration '${path}' is not what stands beside a checkpoint.`,
@@ -41,10 +40,3 @@ export async function readCheckpointConfig(path: string): Promise<CheckpointConf
     )
   }
 }
-
-/**
- * Where the JSON beside a checkpoint's file is.
- *
- * @internal
- */
-export const configBeside = (file: string) => join(dirname(file), 'config.json')

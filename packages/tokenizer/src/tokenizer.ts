@@ -1,0 +1,165 @@
+import {
+  checkOptions,
+  checkPyramid,
+  flattenTokens,
+  type Pyramid,
+  parseTokenizerConfig,
+  type TokenizerConfig,
+  type TokenMaps,
+  unflattenTokens,
+} from '@hmar/core'
+import {
+  configBeside,
+  findTokenizerFile,
+  type LoadOptions,
+  loadNative,
+  loadOptionsShape,
+  Resource,
+  readCheckpointConfig,
+  withCancellation,
+} from '@hmar/native'
+import { binding, type NativeTokenizer } from '@hmar/native/binding'
+import { z } from 'zod'
+
+import { HmarImage } from './image.js'
+import { encoderPixels, type Picture } from './pixels.js'
+import { pyramidOfSide, pyramidOfTokens } from './pyramid.js'
+
+/** What to load, and how. */
+export interface TokenizerLoadOptions extends LoadOptions {
+  /** A `.pth` or `.safetensors` file, or the folder it is in. */
+  readonly path: string
+  /**
+   * Sides of the token maps, coarse to fine. Defaults to what the JSON beside the file says, else to the pyramid of the
+   * released models for the picture's side (256, 512 or 1024).
+   */
+  readonly pyramid?: readonly number[] | undefined
+}
+
+/** How to run a call. */
+export interface CallOptions {
+  /** Aborting it rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const loadSchema = z.object({
+  ...loadOptionsShape,
+  path: z.string(),
+  pyramid: z.array(z.number()).optional(),
+})
+
+/** Turns pictures into token maps and back: the multi-scale residual VQ-VAE (§2). */
+export class Tokenizer extends Resource {
+  readonly #native: NativeTokenizer
+  /** What the file holds. */
+  readonly config: TokenizerConfig
+  /** Sides of the token maps; undefined while only a picture's side can tell. */
+  readonly pyramid: Pyramid | undefined
+
+  private constructor(native: NativeTokenizer, config: TokenizerConfig, pyramid: Pyramid | undefined) {
+    super()
+    this.#native = native
+    this.config = config
+    this.pyramid = pyramid
+  }
+
+  /**
+   * Loads a tokenizer.
+   *
+   * @throws {HmarRangeError} if an option is of the wrong kind
+   * @throws {HmarError} `FILE_UNREADABLE`, `NOT_A_CHECKPOINT`, `CHECKPOINT_CORRUPT`, `TENSOR_MISMATCH` and the like if
+   *   the file is not a usable tokenizer; `CONFIG_INVALID` for a list that is no pyramid; `DEVICE_UNAVAILABLE`
+   */
+  static async load(options: TokenizerLoadOptions): Promise<Tokenizer> {
+    const { path, pyramid, ...loading } = checkOptions('Tokenizer.load', loadSchema, options)
+    const file = await findTokenizerFile(path)
+    const named = pyramid ?? (await readCheckpointConfig(configBeside(file))).pyramid
+    const known = named && checkPyramid(named)
+    const native = await loadNative('tokenizer', loading, (how, token, onProgress) =>
+      binding().NativeTokenizer.load({ ...how, path: file }, token, onProgress),
+    )
+    const config = parseTokenizerConfig(native.configJson())
+    return new Tokenizer(native, config, known ?? config.pyramid)
+  }
+
+  /** Pixels along a side of its pictures; undefined while the pyramid is. */
+  get side(): number | undefined {
+    return this.pyramid && this.#sideOf(this.pyramid)
+  }
+
+  /** The native handle, for samplers. @internal */
+  get native(): NativeTokenizer {
+    return this.#native
+  }
+
+  /** Bytes that the weights take. */
+  get weightBytes(): number {
+    return this.#native.weightBytes()
+  }
+
+  /**
+   * Encodes a picture.
+   *
+   * @returns the tokens of each scale; nothing of the picture is kept
+   * @throws {HmarError} `IMAGE_INVALID` for a picture of another size or form
+   */
+  async encode(picture: Picture, { signal }: CallOptions = {}): Promise<TokenMaps> {
+    const pyramid = this.pyramid ?? pyramidOfSide(picture.width)
+    const pixels = encoderPixels(picture, this.#sideOf(pyramid))
+    const tokens = await this.whileOpen(() =>
+      withCancellation({ signal }, (token) => this.#native.encode(pixels, [...pyramid], token)),
+    )
+    return unflattenTokens(tokens, pyramid)
+  }
+
+  /**
+   * Decodes token maps to a picture.
+   *
+   * @throws {HmarError} `IMAGE_INVALID` if the maps do not fit the pyramid
+   * @throws {HmarRangeError} if a token is not in the codebook
+   */
+  async decode(tokens: TokenMaps, options: CallOptions = {}): Promise<HmarImage> {
+    const [image] = await this.#decode(tokens, false, options)
+    return image!
+  }
+
+  /**
+   * Decodes what the scales add up to, after each of them: the last picture is that of {@link decode}.
+   *
+   * @throws as {@link decode}
+   */
+  decodeScales(tokens: TokenMaps, options: CallOptions = {}): Promise<HmarImage[]> {
+    return this.#decode(tokens, true, options)
+  }
+
+  async #decode(tokens: TokenMaps, everyScale: boolean, { signal }: CallOptions): Promise<HmarImage[]> {
+    const pyramid = this.pyramid ?? pyramidOfTokens(tokens)
+    const flat = flattenTokens(tokens, pyramid, this.config.codebookSize)
+    const pixels = await this.whileOpen(() =>
+      withCancellation({ signal }, (token) => this.#native.decode(flat, [...pyramid], everyScale, token)),
+    )
+    return splitImages(pixels, this.#sideOf(pyramid))
+  }
+
+  #sideOf(pyramid: Pyramid): number {
+    return pyramid.at(-1)! * this.config.downsample
+  }
+
+  protected override release(): void {
+    this.#native.close()
+  }
+}
+
+/**
+ * Square pictures that lie one after another, each copied into memory of its own.
+ *
+ * @internal
+ */
+export function splitImages(pixels: Uint8Array, side: number): HmarImage[] {
+  const bytes = side * side * 3
+  return Array.from(
+    { length: pixels.length / bytes },
+    (_, index) =>
+      new HmarImage({ data: pixels.slice(index * bytes, (index + 1) * bytes), width: side, height: side }),
+  )
+}
