@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { checkInteger, checkOptions, checkSeed, resolveLabel } from './check.js'
+import { checkInteger, checkOptions, checkSeed } from './check.js'
 import { HmarRangeError } from './error.js'
 
 describe('checkSeed', () => {
@@ -16,27 +16,6 @@ describe('checkSeed', () => {
 
   it.each([-1, 1.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY, -1n, 2n ** 64n])('refuses %s', (seed) => {
     expect(() => checkSeed(seed)).toThrow(HmarRangeError)
-  })
-})
-
-describe('resolveLabel', () => {
-  const shapes = { classes: 3, labels: ['disk', 'square', 'star'] }
-
-  it('takes indices, names, and null for the class after the last', () => {
-    expect(['star', 1, null].map((label) => resolveLabel(label, shapes))).toEqual([2, 1, 3])
-  })
-
-  it.each([-1, 3, 1.5, 2 ** 53, Number.NaN, 'Star', '1'])('refuses %s', (label) => {
-    expect(() => resolveLabel(label, shapes)).toThrow(HmarRangeError)
-  })
-
-  it('says which labels there are', () => {
-    expect(() => resolveLabel('moon', shapes)).toThrow(
-      'The model has no such label. Found: "moon". Expected: a whole number from 0 to 2, one of disk, square, star, or null.',
-    )
-    expect(() => resolveLabel(1000, { classes: 1000 })).toThrow(
-      'Expected: a whole number from 0 to 999 or null.',
-    )
   })
 })
 

@@ -33,32 +33,6 @@ export function checkSeed(seed: number | bigint): bigint {
   })
 }
 
-/** What a label is checked against. */
-export interface LabelSpace {
-  /** How many labels there are; the index `classes` itself is the unconditional ("null") class. */
-  readonly classes: number
-  /** The labels' names, where the model has them. */
-  readonly labels?: readonly string[] | undefined
-}
-
-/**
- * The class index of a label.
- *
- * @param label - An index below `classes`, a name in `labels`, or `null` for the unconditional class.
- * @returns 0 to `classes`.
- * @throws {@link HmarRangeError}
- */
-export function resolveLabel(label: number | string | null, { classes, labels }: LabelSpace): number {
-  if (label === null) return classes
-  if (typeof label === 'number' && Number.isInteger(label) && label >= 0 && label < classes) return label
-  const index = typeof label === 'string' ? (labels?.indexOf(label) ?? -1) : -1
-  if (index >= 0) return index
-  throw new HmarRangeError('The model has no such label.', {
-    found: describeValue(label),
-    expected: `a whole number from 0 to ${classes - 1}${labels ? `, one of ${labels.join(', ')},` : ''} or null`,
-  })
-}
-
 /**
  * Checks a value that a caller passed in against a zod schema.
  *
@@ -79,7 +53,8 @@ export function describeIssues(error: z.ZodError): string {
     .join('; ')
 }
 
-function describeValue(value: unknown): string {
+/** A value as an error says that it was found. */
+export function describeValue(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)
   if (typeof value === 'bigint') return `${value}n`
   return Array.isArray(value) ? 'an array' : String(value)

@@ -3,8 +3,6 @@ export {
   checkOptions,
   checkSeed,
   describeIssues,
-  type LabelSpace,
-  resolveLabel,
 } from './check.js'
 export {
   ModelConfig,
@@ -14,6 +12,7 @@ export {
   TokenizerConfig,
 } from './config.js'
 export { errorCodes, HmarError, type HmarErrorCode, type HmarErrorDetails, HmarRangeError } from './error.js'
+export { type LabelSpace, resolveLabel } from './label.js'
 export type { Pass, PassList } from './plan.js'
 export { checkPyramid, PYRAMIDS, type Pyramid, pyramidFault, pyramidTokens, samePyramid } from './pyramid.js'
 export { checkTokenMaps, flattenTokens, type TokenMaps, unflattenTokens } from './token-maps.js'
