@@ -1,1 +1,15 @@
-export {}
+/**
+ * The transformer of HMAR: teacher-forced logits and scores.
+ *
+ * @packageDocumentation
+ */
+export {
+  type CallOptions,
+  HmarModel,
+  type Label,
+  type LogitsRequest,
+  type ModelLoadOptions,
+  type ScoreRequest,
+} from './model.js'
+export type { ModelPath } from './model-files.js'
+export type { Score } from './score.js'

@@ -25,7 +25,7 @@ export async function findTokenizerFile(path: string): Promise<string> {
   if (tokenizer?.file !== undefined) return join(path, tokenizer.file)
   for (const name of tokenizerNames) {
     const file = join(path, name)
-    if (await exists(file)) return file
+    if (await isFile(file)) return file
   }
   throw new HmarError('FILE_UNREADABLE', `There is no tokenizer in '${path}'.`, {
     expected: `a config.json that names it, or one of ${tokenizerNames.join(', ')}`,
@@ -41,14 +41,9 @@ export async function findTokenizerFile(path: string): Promise<string> {
 export const configBeside = (file: string) => join(dirname(file), 'config.json')
 
 /** @internal */
-export const isFolder = (path: string) =>
-  stat(path).then(
-    (entry) => entry.isDirectory(),
-    () => false,
-  )
+export const isFolder = async (path: string) => (await entryAt(path))?.isDirectory() ?? false
 
-const exists = (path: string) =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
+/** @internal */
+export const isFile = async (path: string) => (await entryAt(path))?.isFile() ?? false
+
+const entryAt = (path: string) => stat(path).catch(() => undefined)

@@ -7,7 +7,7 @@
 export type { Dtype } from './binding-types.js'
 export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
 export { type CheckpointConfig, readCheckpointConfig } from './checkpoint-config.js'
-export { configBeside, findTokenizerFile, isFolder } from './checkpoint-folder.js'
+export { configBeside, findTokenizerFile, isFile, isFolder } from './checkpoint-folder.js'
 export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'
 export { type Device, type DeviceReport, inspectDevices } from './devices.js'
 export {
