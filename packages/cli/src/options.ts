@@ -1,0 +1,68 @@
+import type { Device, Dtype } from '@hmar/native'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+
+/** Reads a number; what range it must lie in is the library's to say. */
+export function number(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It is not a number.')
+  return value
+}
+
+/** Reads a whole number from 1 to `most`. */
+export const count = (most: number) => (text: string) => {
+  const value = number(text)
+  if (!Number.isInteger(value) || value < 1 || value > most)
+    throw new InvalidArgumentError(`It is not a whole number from 1 to ${most}.`)
+  return value
+}
+
+/** Reads a seed: all 64 bits count. */
+export function seed(text: string): bigint {
+  if (!/^\d+$/.test(text) || BigInt(text) >= 1n << 64n)
+    throw new InvalidArgumentError('It is not a whole number from 0 to 2^64 - 1.')
+  return BigInt(text)
+}
+
+/** Gathers an option that may be given several times. */
+export const gather = (value: string, earlier: readonly string[] = []) => [...earlier, value]
+
+/** Where and how to compute. */
+export interface RuntimeOptions {
+  readonly device: Device
+  readonly dtype: Dtype
+  readonly threads?: number | undefined
+}
+
+export const withRuntimeOptions = (command: Command) =>
+  command
+    .addOption(new Option('--device <device>', 'auto, cpu, cuda or cuda:<n>').default('auto'))
+    .addOption(
+      new Option('--dtype <dtype>', 'precision of weights and products')
+        .choices(['f32', 'bf16'])
+        .default('f32'),
+    )
+    .addOption(new Option('--threads <n>', 'CPU threads (default: one a core)').argParser(count(1024)))
+
+/** Of a command's options, those that say where and how to compute. */
+export const runtimeOptions = ({ device, dtype, threads }: RuntimeOptions): RuntimeOptions => ({
+  device,
+  dtype,
+  threads,
+})
+
+/** The options of commands that need a model and its tokenizer. */
+export interface ModelOptions extends RuntimeOptions {
+  readonly model: string
+  readonly tokenizer?: string
+}
+
+export const withModelOptions = (command: Command) =>
+  withRuntimeOptions(
+    command
+      .option(
+        '--model <name or path>',
+        "'shapes' (embedded), a .pth or .safetensors file, or a folder",
+        'shapes',
+      )
+      .option('--tokenizer <path>', "the tokenizer's file (default: the one beside the model)"),
+  )

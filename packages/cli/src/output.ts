@@ -1,0 +1,54 @@
+import type { Writable } from 'node:stream'
+import { WriteStream } from 'node:tty'
+import { HmarError } from '@hmar/core'
+
+import { type Progress, withProgressBar } from './progress-bar.js'
+
+/** Where a command writes. */
+export interface Streams {
+  readonly stdout: Writable
+  readonly stderr: Writable
+}
+
+/** What every command says goes through here: results to standard output, all else to standard error. */
+export class Output {
+  /** Results as one JSON document. */
+  json = false
+  /** Errors with their stack. */
+  verbose = false
+
+  constructor(private readonly streams: Streams) {}
+
+  /** The command's result: the value as JSON, or the text for people. */
+  result(value: unknown, text: string): void {
+    this.streams.stdout.write(`${this.json ? JSON.stringify(value) : text}\n`)
+  }
+
+  /** A remark to the person at the terminal. */
+  note(text: string): void {
+    this.streams.stderr.write(`${text}\n`)
+  }
+
+  /** Runs something that takes long, under a progress bar where standard error is a terminal. */
+  withProgress<Result>(title: string, work: (progress: Progress) => Promise<Result>): Promise<Result> {
+    const { stderr } = this.streams
+    return withProgressBar(stderr instanceof WriteStream ? stderr : undefined, title, work)
+  }
+
+  /** What went wrong: for people always, as JSON too where results are. */
+  error(error: unknown): void {
+    const report = describeError(error)
+    if (this.json) this.streams.stdout.write(`${JSON.stringify({ error: report })}\n`)
+    const lines = [`error: ${report.message}`]
+    if (this.verbose && error instanceof Error && error.stack) lines.push(error.stack)
+    this.note(lines.join('\n'))
+  }
+}
+
+function describeError(error: unknown) {
+  if (HmarError.isInstance(error)) {
+    const { code, message, found, expected, remedy } = error
+    return { code, message, found, expected, remedy }
+  }
+  return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) }
+}
