@@ -40,4 +40,11 @@ describe('checkOptions', () => {
       /Options: threads: .*; .*"thread"/,
     )
   })
+
+  it('says every way in which a value could have been right', () => {
+    const list = z.union([z.number(), z.array(z.number())])
+    expect(() => checkOptions('Options', z.strictObject({ list }), { list: [1, 'a'] })).toThrow(
+      'Options: list: Invalid input: expected number, received array, or 1: Invalid input: expected number, received string.',
+    )
+  })
 })

@@ -46,11 +46,19 @@ export function checkOptions<T>(name: string, schema: z.ZodType<T>, value: unkno
   throw new HmarRangeError(`${name}: ${describeIssues(result.error)}.`, { cause: result.error })
 }
 
-/** Everything that zod found wrong, in one line. */
-export function describeIssues(error: z.ZodError): string {
-  return error.issues
-    .map(({ path, message }) => (path.length > 0 ? `${path.map(String).join('.')}: ${message}` : message))
+/** Everything that zod found wrong, in one line, each with its path. */
+export function describeIssues({ issues }: { issues: readonly z.core.$ZodIssue[] }): string {
+  return issues
+    .map((issue) => {
+      const path = issue.path.map(String).join('.')
+      return path === '' ? describeIssue(issue) : `${path}: ${describeIssue(issue)}`
+    })
     .join('; ')
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue.message
+  return issue.errors.map((issues) => describeIssues({ issues })).join(', or ')
 }
 
 /** A value as an error says that it was found. */

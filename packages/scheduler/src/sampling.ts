@@ -1,0 +1,54 @@
+import type { Pass, Pyramid } from '@hmar/core'
+import { z } from 'zod'
+import type { Resolved } from './options.js'
+import { checkLength, perScale, valueAt } from './per-scale.js'
+
+/** How one token is drawn (§4.1): each a number, or a list with one a scale. */
+export const SamplingOptions = z.strictObject({
+  /** Logits are divided by it; 0.001 to 1000. Defaults to 1. */
+  temperature: perScale(z.number().min(0.001).max(1000)).optional(),
+  /** Keep the logits not below the k-th largest; 0 keeps all. Defaults to 0. */
+  topK: perScale(
+    z
+      .int()
+      .min(0)
+      .max(2 ** 31 - 1),
+  ).optional(),
+  /** Keep the most probable tokens that together reach p, 0 to 1; 0 keeps all. Defaults to 0. */
+  topP: perScale(z.number().min(0).max(1)).optional(),
+  /** Keep tokens at least this times as probable as the most probable one, 0 to 1; 0 keeps all. Defaults to 0. */
+  minP: perScale(z.number().min(0).max(1)).optional(),
+  /**
+   * Soft decoding (§4.2, "more smooth") at the scales without masked passes: smoother pictures, never for metrics.
+   * Defaults to false.
+   */
+  smooth: z.boolean().optional(),
+})
+/** How one token is drawn. What is left out stays as it was. */
+export type SamplingOptions = z.infer<typeof SamplingOptions>
+/** Sampling with nothing left open. */
+export type Sampling = Resolved<SamplingOptions>
+
+/** Draws from the model's distribution as it is. */
+export const unfiltered: Sampling = { temperature: 1, topK: 0, topP: 0, minP: 0, smooth: false }
+
+const filters = ['temperature', 'topK', 'topP', 'minP'] as const
+
+/**
+ * Checks that lists have a value for each scale.
+ *
+ * @throws {@link HmarError} `SCHEDULE_INVALID`.
+ */
+export function checkSampling(sampling: Sampling, pyramid: Pyramid): void {
+  for (const name of filters) checkLength(name, sampling[name], pyramid)
+}
+
+/** The filters at a scale, counted from 1. */
+export function filtersAt(sampling: Sampling, scale: number): Pick<Pass, (typeof filters)[number]> {
+  return {
+    temperature: valueAt(sampling.temperature, scale),
+    topK: valueAt(sampling.topK, scale),
+    topP: valueAt(sampling.topP, scale),
+    minP: valueAt(sampling.minP, scale),
+  }
+}

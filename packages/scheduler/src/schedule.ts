@@ -1,0 +1,319 @@
+import {
+  checkInteger,
+  checkOptions,
+  checkPyramid,
+  describeIssues,
+  HmarError,
+  type HmarErrorDetails,
+  type ModelConfig,
+  type Pass,
+  PYRAMIDS,
+  type Pyramid,
+  type SamplingConfig,
+  samePyramid,
+} from '@hmar/core'
+import { parse as parseYaml } from 'yaml'
+import type { z } from 'zod'
+import { type CostOptions, costOf, type ScheduleCost } from './cost.js'
+import { checkGuidance, GuidanceOptions, guidanceAt, unguided } from './guidance.js'
+import { HmarConfig } from './hmar-config.js'
+import { override } from './options.js'
+import { Plan } from './plan.js'
+import {
+  defaultCommitsOf,
+  type Preset,
+  type PresetName,
+  type PresetUse,
+  presetOfDepth,
+  presets,
+} from './presets.js'
+import { commitsOf, Refinement } from './refinement.js'
+import { checkSampling, filtersAt, SamplingOptions, unfiltered } from './sampling.js'
+import { type ScheduleData, ScheduleJson } from './schedule-data.js'
+
+/** What a schedule has to know of a model. */
+export type ScheduledModel = Pick<ModelConfig, 'pyramid' | 'layout'>
+
+/** What the default schedule of a model depends on. */
+export type DefaultModel = Pick<ModelConfig, 'pyramid' | 'layout' | 'depth' | 'sampling'>
+
+/**
+ * How pictures are sampled: the passes over each scale, their guidance and the way tokens are drawn. Immutable: every
+ * method gives a new schedule, and every schedule that exists is usable on its pyramid.
+ *
+ * @example
+ * ```ts
+ * const schedule = Schedule.forPyramid([1, 2, 3, 4, 6, 8])
+ *   .refine(2, [1, 3])
+ *   .refine(3, { curve: 'cosine', steps: 4 })
+ *   .guidance({ nextScale: 'linear', scale: 1.7 })
+ *   .sampling({ topK: 1000, topP: 0.99 })
+ * console.log(String(schedule.compile()))
+ * ```
+ */
+export class Schedule {
+  /** The tokens that each pass commits, a list a scale: the next-scale pass first, then the masked ones. */
+  readonly commits: readonly (readonly number[])[]
+  readonly #data: ScheduleData
+
+  private constructor(data: ScheduleData) {
+    const { pyramid, refinements, guidance, sampling } = data
+    if (refinements.length !== pyramid.length)
+      throw new HmarError('SCHEDULE_INVALID', 'The schedule is not usable: it does not fit its pyramid.', {
+        found: `refinements of ${refinements.length} scales`,
+        expected: `one for each of ${pyramid.length} scales`,
+      })
+    checkGuidance(guidance, pyramid)
+    checkSampling(sampling, pyramid)
+    this.commits = deepFreeze(
+      refinements.map((refinement, index) => [...commitsOf(refinement, index + 1, pyramid[index] as number)]),
+    )
+    this.#data = deepFreeze(structuredClone(data))
+    Object.freeze(this)
+  }
+
+  /**
+   * One next-scale pass a scale, without guidance or filters.
+   *
+   * @throws {@link HmarError} `CONFIG_INVALID` if the sides are no pyramid.
+   */
+  static forPyramid(pyramid: Pyramid): Schedule {
+    return new Schedule({
+      version: 1,
+      pyramid: checkPyramid(pyramid),
+      refinements: pyramid.map((side) => [side * side]),
+      guidance: unguided,
+      sampling: unfiltered,
+      positions: { kind: 'least-confident' },
+    })
+  }
+
+  /**
+   * A released way of sampling, with HMAR's default lists for the pyramid (256 and 512 pixels have them).
+   *
+   * @param use - Defaults to `sample`.
+   * @param pyramid - Defaults to that of 256 pixels.
+   */
+  static preset(name: PresetName, use: PresetUse = 'sample', pyramid: Pyramid = PYRAMIDS[256]): Schedule {
+    const preset: Preset | undefined = presets[name]?.[use]
+    if (preset === undefined)
+      throw new HmarError('SCHEDULE_INVALID', `There is no preset ${name} to ${use}.`, {
+        expected: `${Object.keys(presets).join(', ')}, to sample or to evaluate`,
+      })
+    const schedule = Schedule.forPyramid(pyramid).#with(preset)
+    return name === 'var' ? schedule : schedule.#committing(defaultCommitsOf(pyramid))
+  }
+
+  /**
+   * The way to sample a model when nothing is said: its configuration's, else its depth's and pyramid's, else plainly
+   * scale by scale. Layouts without a masked branch get no masked passes.
+   */
+  static default(model: DefaultModel): Schedule {
+    const { pyramid, layout, depth, sampling } = model
+    const name = layout === 'var' ? 'var' : presetOfDepth(depth)
+    const schedule = Schedule.forPyramid(pyramid)
+      .#with(name && presets[name].sample)
+      .#with(sampling)
+    return layout === 'combined'
+      ? schedule.#committing(sampling?.schedule ?? defaultCommitsOf(pyramid))
+      : schedule
+  }
+
+  /**
+   * Reads what {@link Schedule.toJSON} wrote.
+   *
+   * @throws {@link HmarError} `SCHEDULE_INVALID`.
+   */
+  static fromJSON(value: unknown): Schedule {
+    const { guidance, sampling, positions, ...json } = parseData(ScheduleJson, value)
+    return new Schedule({
+      ...json,
+      guidance: override(unguided, guidance),
+      sampling: override(unfiltered, sampling),
+      positions: positions ?? { kind: 'least-confident' },
+    })
+  }
+
+  /**
+   * Reads a schedule from YAML or JSON: either the form of {@link Schedule.toJSON}, which has a `version`, or a sampling
+   * configuration of HMAR's (`depth`, `cfg`, `top_k`, `top_p`, `more_smooth`, `mask`) with our `mask_schedule`.
+   *
+   * @param model - The model that a configuration of HMAR's is for: what the file leaves out is the model's default.
+   * Without it, `depth` has to name a preset.
+   * @throws {@link HmarError} `SCHEDULE_INVALID`.
+   */
+  static parse(text: string, model?: DefaultModel): Schedule {
+    const value = parseText(text)
+    if (typeof value === 'object' && value !== null && 'version' in value) return Schedule.fromJSON(value)
+    return Schedule.#fromHmarConfig(parseData(HmarConfig, value), model)
+  }
+
+  static #fromHmarConfig(config: HmarConfig, model: DefaultModel | undefined): Schedule {
+    const { depth, cfg, top_k, top_p, more_smooth, mask, mask_schedule } = config
+    if (model !== undefined && depth !== undefined && depth !== model.depth)
+      throw invalid('it is for a model of another depth', {
+        found: `depth ${depth}`,
+        expected: `depth ${model.depth}`,
+      })
+    if (mask === false && mask_schedule !== undefined)
+      throw invalid('mask is false, but there is a mask_schedule', { expected: 'one of the two' })
+
+    const base = model === undefined ? Schedule.#ofDepth(depth) : Schedule.default(model)
+    const lists =
+      mask_schedule ?? (mask ? (model?.sampling?.schedule ?? defaultCommitsOf(base.pyramid)) : undefined)
+    if (mask === true && lists === undefined)
+      throw invalid(`there are no default lists for the pyramid ${base.pyramid.join(', ')}`, {
+        remedy: 'Give a mask_schedule.',
+      })
+    return (
+      mask === false ? base.#committing(base.pyramid.map((side) => [side * side])) : base.#committing(lists)
+    )
+      .guidance({ scale: cfg })
+      .sampling({ topK: top_k, topP: top_p, smooth: more_smooth })
+  }
+
+  static #ofDepth(depth: number | undefined): Schedule {
+    const name = depth === undefined ? undefined : presetOfDepth(depth)
+    if (name !== undefined) return Schedule.preset(name)
+    throw invalid('neither a model nor its depth says what the file leaves out', {
+      found: depth === undefined ? 'no depth' : `depth ${depth}`,
+      expected: 'a model, or the depth of a released one: 16, 20, 24 or 30',
+    })
+  }
+
+  /** The side of the token map at each scale. */
+  get pyramid(): Pyramid {
+    return this.#data.pyramid
+  }
+
+  /**
+   * Says how a scale is refined: the tokens that each pass commits, the next-scale pass first, or a curve.
+   *
+   * @param scale - From 1.
+   * @param refinement - `[p²]` for no masked pass; else numbers that sum to p², or a curve over so many steps.
+   * @throws {@link HmarRangeError} if there is no such scale; {@link HmarError} `SCHEDULE_INVALID` if the numbers do not
+   * sum to p².
+   */
+  refine(scale: number, refinement: Refinement): Schedule {
+    const index = checkInteger('The scale to refine', scale, 1, this.pyramid.length) - 1
+    const checked = checkOptions('The refinement', Refinement, refinement)
+    return new Schedule({ ...this.#data, refinements: this.#data.refinements.with(index, checked) })
+  }
+
+  /**
+   * Sets the guidance; what is left out stays as it was.
+   *
+   * @throws {@link HmarRangeError} for values out of their range; {@link HmarError} `SCHEDULE_INVALID` for a list of the
+   * wrong length.
+   */
+  guidance(options: GuidanceOptions): Schedule {
+    const checked = checkOptions('The guidance', GuidanceOptions, options)
+    return new Schedule({ ...this.#data, guidance: override(this.#data.guidance, checked) })
+  }
+
+  /**
+   * Sets how tokens are drawn; what is left out stays as it was.
+   *
+   * @throws {@link HmarRangeError} for values out of their range; {@link HmarError} `SCHEDULE_INVALID` for a list of the
+   * wrong length.
+   */
+  sampling(options: SamplingOptions): Schedule {
+    const checked = checkOptions('The sampling', SamplingOptions, options)
+    return new Schedule({ ...this.#data, sampling: override(this.#data.sampling, checked) })
+  }
+
+  /**
+   * The passes, one by one, as the engine runs them.
+   *
+   * @param model - The model's configuration: a schedule that does not fit it is refused.
+   * @throws {@link HmarError} `SCHEDULE_INVALID`.
+   */
+  compile(model?: ScheduledModel): Plan {
+    if (model !== undefined) this.#checkFits(model)
+    return new Plan(
+      this.pyramid,
+      this.commits.flatMap((commits, index) =>
+        commits.map((count, step) => this.#pass(index + 1, step, count)),
+      ),
+    )
+  }
+
+  /**
+   * What the schedule costs on a model, before it runs.
+   *
+   * @throws {@link HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model; {@link HmarRangeError} for bad
+   * options.
+   */
+  cost(model: ModelConfig, options: CostOptions = {}): ScheduleCost {
+    return costOf(this.compile(model), model, options)
+  }
+
+  /** The schedule as plain data; see {@link Schedule.fromJSON}. */
+  toJSON(): ScheduleData {
+    return this.#data
+  }
+
+  #with({ guidance, topK, topP }: SamplingConfig = {}): Schedule {
+    return this.guidance({ scale: guidance }).sampling({ topK, topP })
+  }
+
+  #committing(lists: readonly (readonly number[])[] | undefined): Schedule {
+    return lists === undefined ? this : new Schedule({ ...this.#data, refinements: lists })
+  }
+
+  #checkFits({ pyramid, layout }: ScheduledModel): void {
+    if (!samePyramid(pyramid, this.pyramid))
+      throw invalid('it is for another pyramid than the model', {
+        found: `sides ${this.pyramid.join(', ')}`,
+        expected: `sides ${pyramid.join(', ')}`,
+      })
+    const masked = this.commits.findIndex((commits) => commits.length > 1)
+    if (layout !== 'combined' && masked >= 0)
+      throw invalid(
+        `scale ${masked + 1} has masked passes, for which a model of the layout ${layout} has no branch`,
+        {
+          remedy: 'Leave out the refinement, or use a combined model.',
+        },
+      )
+  }
+
+  #pass(scale: number, step: number, commits: number): Pass {
+    const { guidance, sampling, pyramid } = this.#data
+    const kind = step === 0 ? 'next-scale' : 'masked'
+    return {
+      kind,
+      scale,
+      side: pyramid[scale - 1] as number,
+      commits,
+      guidance: guidanceAt(guidance, kind, scale, pyramid.length),
+      ...filtersAt(sampling, scale),
+      smooth: sampling.smooth && this.commits[scale - 1]?.length === 1,
+    }
+  }
+}
+
+function parseText(text: string): unknown {
+  try {
+    return parseYaml(text)
+  } catch (cause) {
+    if (!(cause instanceof Error)) throw cause
+    throw new HmarError('SCHEDULE_INVALID', `The schedule is neither YAML nor JSON: ${cause.message}`, {
+      cause,
+    })
+  }
+}
+
+function parseData<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw invalid(describeIssues(result.error))
+}
+
+function invalid(reason: string, details: HmarErrorDetails = {}): HmarError {
+  return new HmarError('SCHEDULE_INVALID', `The schedule is not usable: ${reason}.`, details)
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) for (const entry of Object.values(value)) deepFreeze(entry)
+  return Object.freeze(value)
+}
