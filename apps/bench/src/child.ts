@@ -1,9 +1,9 @@
-import { join } from 'node:path'
 import { HmarSampler } from '@hmar/sampler'
+import { Schedule } from '@hmar/scheduler'
 
 import type { BenchCase } from './cases.js'
 import type { Setting } from './measure.js'
-import type { Measurement } from './measurement.js'
+import type { Measurement, ModelFacts } from './measurement.js'
 
 /** Loads the model, generates and prints a measurement as JSON: the bench's other half, in a process of its own. */
 async function measureHere({
@@ -16,8 +16,7 @@ async function measureHere({
 }: Setting & BenchCase): Promise<Measurement> {
   const started = performance.now()
   await using sampler = await HmarSampler.load({
-    model: join(folder, 'model.safetensors'),
-    tokenizer: join(folder, 'tokenizer.safetensors'),
+    model: folder,
     device: 'cpu',
     dtype,
     threads,
@@ -48,6 +47,23 @@ async function measureHere({
     passes: passMilliseconds[0]!.length,
     tokens,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    facts: describeModel(sampler, dtype, batch),
+  }
+}
+
+function describeModel(
+  { model, tokenizer }: HmarSampler,
+  dtype: BenchCase['dtype'],
+  images: number,
+): ModelFacts {
+  const schedule = Schedule.default(model.config)
+  const cost = schedule.cost(model.config, { images, labels: 1, dtype, tokenizer: tokenizer.config })
+  const decodeFlops = cost.decoder?.flops ?? 0
+  return {
+    plan: schedule.compile().passes.map(({ kind, scale }) => ({ kind, scale })),
+    passFlops: cost.flops - decodeFlops,
+    decodeFlops,
+    weightBytes: model.weightBytes + tokenizer.weightBytes,
   }
 }
 

@@ -9,8 +9,10 @@ export interface PlannedPass {
 export interface ModelFacts {
   /** The passes of the plan. */
   readonly plan: readonly PlannedPass[]
-  /** Floating-point operations of one picture's passes, guidance included, decoding not. */
-  readonly flops: number
+  /** Floating-point operations of a generation's passes, guidance and conditioning included. */
+  readonly passFlops: number
+  /** Those of its decoding. */
+  readonly decodeFlops: number
   /** Model and tokenizer in memory. */
   readonly weightBytes: number
 }

@@ -60,7 +60,8 @@ function renderTable(cases: readonly CaseResult[]): string {
     'speed, PyTorch = 1',
     'passes',
     'tokens/s',
-    'GFLOP/s',
+    'GFLOP/s, passes',
+    'GFLOP/s, decoding',
     'load',
     'peak memory',
     'of weights',
@@ -74,7 +75,8 @@ function renderTable(cases: readonly CaseResult[]): string {
     result.speedup?.toFixed(2),
     result.passes,
     result.tokensPerSecond.toFixed(0),
-    result.gigaflops?.toFixed(0),
+    result.passGigaflops?.toFixed(0),
+    result.decodeGigaflops?.toFixed(0),
     result.loadMilliseconds && formatTime(result.loadMilliseconds),
     formatMemory(result.peakMemoryBytes),
     result.weightBytes && formatPercent(result.peakMemoryBytes / result.weightBytes),
@@ -82,7 +84,8 @@ function renderTable(cases: readonly CaseResult[]): string {
   const row = (tag: 'th' | 'td', cells: readonly (string | number | undefined)[]) =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(String(cell ?? '–'))}</${tag}>`).join('')}</tr>`
   return `<div class="scroll"><table>${row('th', head)}${rows.map((cells) => row('td', cells)).join('')}</table></div>
-<p class="small">Spread: from fastest to slowest, over the median. GFLOP/s: what the schedule counts for its passes, over their time.</p>`
+<p class="small">Spread: from fastest to slowest, over the median. GFLOP/s: the operations that the schedule's cost counts, over
+the time they took.</p>`
 }
 
 const timeLegend = [

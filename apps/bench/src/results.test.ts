@@ -12,7 +12,8 @@ const facts = {
     { kind: 'next-scale' as const, scale: 1 },
     { kind: 'masked' as const, scale: 1 },
   ],
-  flops: 3e9,
+  passFlops: 6e9,
+  decodeFlops: 2e9,
   weightBytes: 2e9,
 }
 const runs: Measurement[] = [
@@ -54,14 +55,15 @@ it('takes medians over all processes, and the largest memory', () => {
   expect(result.loadMilliseconds).toBe(800)
   expect(result.peakMemoryBytes).toBe(7)
   expect(result.tokensPerSecond).toBeCloseTo(10 / 0.12)
-  expect(result.gigaflops).toBeCloseTo(6 / 0.078)
+  expect(result.passGigaflops).toBeCloseTo(6 / 0.078)
+  expect(result.decodeGigaflops).toBeCloseTo(2 / 0.042)
 })
 
 it('says of PyTorch only what it tells', () => {
   const result = summarizeCase(theirs, slow)
   expect(result.name).toBe('PyTorch f32')
   expect(result).not.toHaveProperty('passTimes')
-  expect(result).not.toHaveProperty('gigaflops')
+  expect(result).not.toHaveProperty('passGigaflops')
 })
 
 it('compares with PyTorch on the same model and batch only', () => {

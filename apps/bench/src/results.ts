@@ -24,8 +24,10 @@ export interface CaseResult extends BenchCase {
   readonly torch?: string
   /** Bytes of the model's and the tokenizer's weights in memory; of our own engine only. */
   readonly weightBytes?: number
-  /** Billions of operations a second by the schedule's count, decoding left out; of our own engine only. */
-  readonly gigaflops?: number
+  /** Billions of operations a second in the passes, by the schedule's count; of our own engine only. */
+  readonly passGigaflops?: number
+  /** The same of decoding. */
+  readonly decodeGigaflops?: number
   /** PyTorch float32's median over this one's, on the same model and batch. */
   readonly speedup?: number
 }
@@ -79,7 +81,8 @@ export function summarizeCase(benchCase: BenchCase, runs: readonly Measurement[]
       })),
       loadMilliseconds: summarize(runs.flatMap(({ loadMilliseconds }) => loadMilliseconds ?? [])).median,
       weightBytes: facts.weightBytes,
-      gigaflops: (facts.flops * benchCase.batch) / (time.median - decode.median) / 1e6,
+      passGigaflops: facts.passFlops / (time.median - decode.median) / 1e6,
+      decodeGigaflops: facts.decodeFlops / decode.median / 1e6,
     }),
   }
 }

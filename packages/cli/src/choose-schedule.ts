@@ -5,8 +5,7 @@ import { type Command, Option } from 'commander'
 import { number } from './options.js'
 import { readInput } from './read-input.js'
 
-const uses: readonly PresetUse[] = ['sample', 'evaluate']
-const presetNames = Object.keys(presets).flatMap((name) => uses.map((use) => `${name}:${use}`))
+const presetNames = Object.keys(presets).flatMap((name) => [name, `${name}:evaluate`])
 
 /** How pictures are to be sampled; what is left out is the model's own way. */
 export interface ScheduleOptions {
@@ -50,6 +49,6 @@ export async function chooseSchedule(options: ScheduleOptions, model: ModelConfi
 async function baseSchedule({ schedule, preset }: ScheduleOptions, model: ModelConfig): Promise<Schedule> {
   if (schedule !== undefined) return Schedule.parse((await readInput(schedule)).toString(), model)
   if (preset === undefined) return Schedule.default(model)
-  const [name, use] = preset.split(':') as [PresetName, PresetUse]
+  const [name, use] = preset.split(':') as [PresetName, PresetUse?]
   return Schedule.preset(name, use, model.pyramid)
 }

@@ -44,7 +44,7 @@ describe('a command line that asks for something impossible', () => {
     [['generate', '--count', '0'], /--count.*whole number from 1/s],
     [['generate', '--seed', '18446744073709551616'], /--seed.*2\^64/s],
     [['generate', '--dtype', 'f64'], /Allowed choices are f32, bf16/],
-    [['generate', '--preset', 'd16:sample', '--schedule', 'a.yaml'], /cannot be used with/],
+    [['generate', '--preset', 'd16', '--schedule', 'a.yaml'], /cannot be used with/],
     [['convert', 'only.pth'], /at least one file to read/],
     [['paint'], /unknown command 'paint'/],
     [['info'], /missing required argument 'file'/],

@@ -92,7 +92,9 @@ async function generate(options: Options, context: Context): Promise<void> {
         seed,
         firstImage: first,
         signal,
-        onProgress: () => update(first / labels.length, `${first} of ${labels.length}`),
+        onProgress: ({ fraction }) => {
+          update((first + fraction * batch.length) / labels.length, `${first} of ${labels.length} written`)
+        },
       })
       await Promise.all(batch.map(({ file }, index) => result.images[index]?.toFile(file)))
       if (sheet) images.push(...result.images)
