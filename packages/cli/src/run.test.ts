@@ -1,26 +1,10 @@
-import { Writable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 
-import { run } from './run.js'
-
-/** Runs a command line and gathers what it says. */
-async function hmar(...words: string[]) {
-  const said = { stdout: '', stderr: '' }
-  const into = (name: keyof typeof said) =>
-    new Writable({
-      write(chunk, _, done) {
-        said[name] += chunk
-        done()
-      },
-    })
-  const streams = { stdout: into('stdout'), stderr: into('stderr') }
-  const code = await run(words, streams, new AbortController().signal)
-  return { code, ...said }
-}
+import { hmar } from './testing/hmar.js'
 
 describe('hmar --help', () => {
   it('lists the commands, examples and exit codes', async () => {
-    const { code, stdout } = await hmar('--help')
+    const { code, stdout } = await hmar(['--help'])
     expect(code).toBe(0)
     for (const word of ['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices'])
       expect(stdout).toMatch(new RegExp(`^  ${word}\\b`, 'm'))
@@ -30,7 +14,7 @@ describe('hmar --help', () => {
   it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices'])(
     'teaches %s by examples',
     async (command) => {
-      const { code, stdout } = await hmar(command, '--help')
+      const { code, stdout } = await hmar([command, '--help'])
       expect(code).toBe(0)
       expect(stdout).toMatch(new RegExp(`Examples:\n  hmar ${command}`))
       expect(stdout).toContain('--json')
@@ -49,7 +33,7 @@ describe('a command line that asks for something impossible', () => {
     [['paint'], /unknown command 'paint'/],
     [['info'], /missing required argument 'file'/],
   ])('hmar %j exits with 2 and says why', async (words, why) => {
-    const { code, stdout, stderr } = await hmar(...words)
+    const { code, stdout, stderr } = await hmar(words)
     expect(code).toBe(2)
     expect(stderr).toMatch(why)
     expect(stdout).toBe('')
@@ -59,17 +43,17 @@ describe('a command line that asks for something impossible', () => {
 describe('a command that fails', () => {
   it('exits with 1 and says so, in one document with --json', async () => {
     const missing = ['score', 'nowhere/']
-    expect(await hmar(...missing)).toMatchObject({
+    expect(await hmar(missing)).toMatchObject({
       code: 1,
       stdout: '',
       stderr: expect.stringContaining("'nowhere/'"),
     })
-    const { stdout } = await hmar(...missing, '--json')
+    const { stdout } = await hmar([...missing, '--json'])
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'FILE_UNREADABLE' } })
   })
 
   it('shows the stack only with --verbose', async () => {
-    expect((await hmar('score', 'nowhere/')).stderr).not.toMatch(/^\s+at /m)
-    expect((await hmar('--verbose', 'score', 'nowhere/')).stderr).toMatch(/^\s+at /m)
+    expect((await hmar(['score', 'nowhere/'])).stderr).not.toMatch(/^\s+at /m)
+    expect((await hmar(['--verbose', 'score', 'nowhere/'])).stderr).toMatch(/^\s+at /m)
   })
 })
