@@ -11,10 +11,23 @@ import { hmar } from './testing/hmar.js'
 let fake: FakeBinding
 vi.mock('@hmar/native/binding', () => ({ binding: () => fake }))
 
+const report = {
+  format: 'pth',
+  kind: 'model',
+  layout: 'combined',
+  modelConfig: fakeModelConfig,
+  tensors: [{ name: 'pos_start', shape: [1, 1, 64], dtype: 'F32' }],
+  parameters: 1_234_567,
+  bytes: 4_938_268,
+  metadata: { note: 'hello' },
+  license: 'A Licence',
+}
+
 let folder: string
 let model: string[]
 beforeEach(async () => {
   fake = fakeBinding()
+  fake.inspectCheckpoint = async () => JSON.stringify(report)
   folder = await mkdtemp(join(tmpdir(), 'hmar-cli-'))
   const config = {
     labels: ['disk', 'square', 'star'],
@@ -37,8 +50,9 @@ describe('generate', () => {
   const written = async () => (await readdir(out())).sort()
 
   it('writes a picture of each class, named after it', async () => {
-    const { code, stdout } = await hmar(['generate', ...model, '--out', out()])
+    const { code, stdout, stderr } = await hmar(['generate', ...model, '--out', out()])
     expect(code).toBe(0)
+    expect(stderr).toContain('model.safetensors: A Licence')
     expect(stdout).toMatch(/Wrote 3 pictures/)
     expect(await written()).toEqual(['disk.png', 'square.png', 'star.png'])
     expect(await size(join(out(), 'star.png'))).toEqual([8, 8])
@@ -208,18 +222,6 @@ describe('score', () => {
 
 describe('info, convert, synthesize and devices', () => {
   it('says what a file is, and its licence', async () => {
-    fake.inspectCheckpoint = async () =>
-      JSON.stringify({
-        format: 'pth',
-        kind: 'model',
-        layout: 'combined',
-        modelConfig: fakeModelConfig,
-        tensors: [{ name: 'pos_start', shape: [1, 1, 64], dtype: 'F32' }],
-        parameters: 1_234_567,
-        bytes: 4_938_268,
-        metadata: { note: 'hello' },
-        license: 'A Licence',
-      })
     const { stdout } = await hmar(['info', 'hmar.pth', '--tensors'])
     for (const line of [
       /layout +combined/,

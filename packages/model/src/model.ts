@@ -22,7 +22,7 @@ import {
 import { binding, type NativeLogitsRequest, type NativeModel } from '@hmar/native/binding'
 import { z } from 'zod'
 
-import { findModelFiles, type ModelPath } from './model-files.js'
+import { findModelFiles, type ModelFiles, type ModelPath } from './model-files.js'
 import { type Score, scoreLogits } from './score.js'
 
 /** What to load, and how. */
@@ -81,14 +81,17 @@ export class HmarModel extends Resource {
   readonly #native: NativeModel
   /** What the file holds, with the names and sampling that the JSON beside it adds. */
   readonly config: ModelConfig
+  /** The file that it came from, or the two that were combined. */
+  readonly paths: readonly string[]
   /** The file that the codebook came from. */
   readonly tokenizerPath: string
 
-  private constructor(native: NativeModel, config: ModelConfig, tokenizerPath: string) {
+  private constructor(native: NativeModel, config: ModelConfig, { paths, tokenizer }: ModelFiles) {
     super()
     this.#native = native
     this.config = config
-    this.tokenizerPath = tokenizerPath
+    this.paths = paths
+    this.tokenizerPath = tokenizer
   }
 
   /**
