@@ -1,0 +1,46 @@
+// Every test of both languages; with --lint every linter counts as a test, too. The last line is the sum.
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { countCargo, countVitest, sum, withOutcome } from './counts.mjs'
+import { linters } from './linters.mjs'
+import { prepare } from './prepare.mjs'
+import { run } from './run.mjs'
+
+await prepare()
+const results = []
+if (process.argv.includes('--lint'))
+  for (const [command, args] of linters) {
+    const { ok } = await run(command, args)
+    results.push({ passed: ok ? 1 : 0, failed: ok ? 0 : 1 })
+  }
+results.push(await testRust(), await testTypeScript())
+
+const { passed, failed } = sum(results)
+console.log(`${passed} passed, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1
+
+async function testRust() {
+  const { ok, output } = await run('cargo', [
+    'test',
+    '--manifest-path',
+    'kernels-rs/Cargo.toml',
+    '--workspace',
+    '--no-fail-fast',
+  ])
+  return withOutcome(ok, countCargo(output))
+}
+
+async function testTypeScript() {
+  const folder = mkdtempSync(join(tmpdir(), 'hmar-test-'))
+  const report = join(folder, 'vitest.json')
+  const { ok } = await run('vitest', [
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+  ])
+  const counts = existsSync(report) ? countVitest(readFileSync(report, 'utf8')) : { passed: 0, failed: 0 }
+  rmSync(folder, { recursive: true })
+  return withOutcome(ok, counts)
+}
