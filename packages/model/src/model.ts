@@ -127,7 +127,7 @@ export class HmarModel extends Resource {
         expected: `${found.classes}, one for each class`,
       })
     }
-    return new HmarModel(native, found, files.tokenizer)
+    return new HmarModel(native, found, files)
   }
 
   /** The native handle, for samplers. @internal */
