@@ -55,8 +55,4 @@ describe('resolveDevice', () => {
     fake.devices = [cpu]
     expect(() => resolveDevice('cuda')).toThrow(expect.objectContaining({ code: 'DEVICE_UNAVAILABLE' }))
   })
-
-  it.each(['gpu', 'cuda:', 'cuda:x', ''])('refuses %j', (device) => {
-    expect(() => resolveDevice(device)).toThrow(RangeError)
-  })
 })

@@ -1,4 +1,4 @@
-import { HmarError, HmarRangeError } from '@hmar/core'
+import { HmarError } from '@hmar/core'
 import { z } from 'zod'
 
 import { binding } from './binding.js'
@@ -54,15 +54,9 @@ export function inspectDevices(): readonly DeviceReport[] {
  * The id of the device to use.
  *
  * @internal
- * @throws {HmarRangeError} if `device` has none of the known forms
  * @throws {HmarError} `DEVICE_UNAVAILABLE`, with the reason, if an explicit device cannot be used
  */
-export function resolveDevice(device: string): string {
-  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device))
-    throw new HmarRangeError(`There is no device called '${device}'.`, {
-      found: device,
-      expected: "'auto', 'cpu', 'cuda' or 'cuda:1'",
-    })
+export function resolveDevice(device: Device): string {
   if (device === 'cpu') return device
   const gpus = inspectDevices().filter(({ kind }) => kind === 'cuda')
   if (device === 'auto') return gpus.find(({ available }) => available)?.id ?? 'cpu'

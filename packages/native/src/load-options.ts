@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { CancelToken, Dtype, NativeLoadOptions, NativeProgress } from './binding-types.js'
 import { withCancellation } from './cancellation.js'
 import { type Device, resolveDevice } from './devices.js'
-import { dtypeSchema, listenerSchema, signalSchema, threadsSchema } from './option-schemas.js'
+import { deviceSchema, dtypeSchema, listenerSchema, signalSchema, threadsSchema } from './option-schemas.js'
 import { type BytesProgress, bytesListener } from './progress.js'
 
 /** How weights are loaded, and where. */
@@ -33,7 +33,7 @@ export interface LoadProgress extends BytesProgress {
  * @internal
  */
 export const loadOptionsShape = {
-  device: z.string().default('auto'),
+  device: deviceSchema.default('auto'),
   dtype: dtypeSchema.default('f32'),
   threads: threadsSchema.optional(),
   allowNonFinite: z.boolean().default(false),

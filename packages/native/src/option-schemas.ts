@@ -1,8 +1,14 @@
 import { z } from 'zod'
 
+import type { Device } from './devices.js'
+
 /*
  * Schemas of the options that many calls share.
  */
+export const deviceSchema = z.custom<Device>(
+  (value) => typeof value === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(value),
+  "must be 'auto', 'cpu', 'cuda' or 'cuda:1'",
+)
 export const dtypeSchema = z.enum(['f32', 'bf16'])
 export const threadsSchema = z.number().int().min(1).max(1024)
 export const modeSchema = z.enum(['next-scale', 'var'])

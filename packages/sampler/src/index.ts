@@ -1,1 +1,11 @@
-export {}
+/**
+ * Generates pictures with hierarchical masked autoregressive models.
+ *
+ * @packageDocumentation
+ */
+export type { TokenMaps } from '@hmar/core'
+export { HmarImage, type ImageFormat } from '@hmar/tokenizer'
+export type { GenerateOptions } from './generate-options.js'
+export type { DecodeProgress, GenerateProgress, PassProgress } from './progress.js'
+export type { GenerateResult, Timings } from './result.js'
+export { HmarSampler, type SamplerLoadOptions } from './sampler.js'

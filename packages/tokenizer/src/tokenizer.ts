@@ -51,14 +51,22 @@ const loadSchema = z.object({
 /** Turns pictures into token maps and back: the multi-scale residual VQ-VAE (§2). */
 export class Tokenizer extends Resource {
   readonly #native: NativeTokenizer
+  /** The file it was loaded from. */
+  readonly path: string
   /** What the file holds. */
   readonly config: TokenizerConfig
   /** Sides of the token maps; undefined while only a picture's side can tell. */
   readonly pyramid: Pyramid | undefined
 
-  private constructor(native: NativeTokenizer, config: TokenizerConfig, pyramid: Pyramid | undefined) {
+  private constructor(
+    native: NativeTokenizer,
+    path: string,
+    config: TokenizerConfig,
+    pyramid: Pyramid | undefined,
+  ) {
     super()
     this.#native = native
+    this.path = path
     this.config = config
     this.pyramid = pyramid
   }
@@ -79,7 +87,7 @@ export class Tokenizer extends Resource {
       binding().NativeTokenizer.load({ ...how, path: file }, token, onProgress),
     )
     const config = parseTokenizerConfig(native.configJson())
-    return new Tokenizer(native, config, known ?? config.pyramid)
+    return new Tokenizer(native, file, config, known ?? config.pyramid)
   }
 
   /** Pixels along a side of its pictures; undefined while the pyramid is. */
