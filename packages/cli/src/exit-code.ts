@@ -4,6 +4,7 @@ import { CommanderError } from 'commander'
 /** Why a command was stopped from outside. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted'
+  readonly code = 'CANCELLED'
 
   constructor(readonly signal: 'SIGINT' | 'SIGTERM') {
     super('Interrupted. Finished files were kept; none is half-written.')

@@ -49,7 +49,7 @@ describe('parseLabels', () => {
     ])
   })
 
-  it.each(['3', '-1', '1.5', '1e9', 'Infinity'])('refuses the number %s', (text) => {
+  it.each(['3', '-1', '1.5', '1e9', 'Infinity', '', 'star,'])("refuses '%s'", (text) => {
     expect(() => parseLabels([text], shapes)).toThrow(RangeError)
   })
 

@@ -20,15 +20,12 @@ export function labelName(model: LabelSpace, label: number | null): string {
  * @throws {HmarRangeError} if a number is out of range, a name is unknown (the nearest is named) or several classes have it
  */
 export function parseLabels(inputs: readonly string[], model: LabelSpace): (number | null)[] {
-  return inputs
-    .flatMap((input) => input.split(','))
-    .map((part) => part.trim())
-    .filter((part) => part !== '')
-    .map((part) => parseLabel(part, model))
+  return inputs.flatMap((input) => input.split(',')).map((part) => parseLabel(part.trim(), model))
 }
 
 function parseLabel(text: string, model: LabelSpace): number | null {
-  const number = Number(text)
+  // An empty string would be 0.
+  const number = text === '' ? Number.NaN : Number(text)
   if (!Number.isNaN(number)) return resolveLabel(number, model)
   const wanted = normalise(text)
   if (wanted === 'none') return null

@@ -50,5 +50,6 @@ function describeError(error: unknown) {
     const { code, message, found, expected, remedy } = error
     return { code, message, found, expected, remedy }
   }
-  return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) }
+  const { code = 'INTERNAL', message = String(error) } = error as NodeJS.ErrnoException
+  return { code, message }
 }

@@ -66,18 +66,20 @@ async function generate(options: Options, context: Context): Promise<void> {
   const { batchSize, out, seed, sheet } = options
   await using sampler = await loadSampler(options, context)
   const { config } = sampler.model
-  const labels = chosenLabels(options.label, config).flatMap((label) => Array(options.count).fill(label))
+  const labels = chosenLabels(options.label, config).flatMap((label) =>
+    Array.from({ length: options.count }, () => label),
+  )
   if (sheet && labels.length > mostPicturesOnSheet)
     throw new HmarRangeError('There are too many pictures for a contact sheet.', {
       found: String(labels.length),
       expected: `at most ${mostPicturesOnSheet}`,
     })
   const schedule = await chooseSchedule(options, config)
-  const names = labels.map((label) => labelName(config, label))
-  const pictures = pictureNames(names).map((file, index) => ({
-    file: join(out, file),
-    label: labels[index],
-    name: names[index],
+  const files = pictureNames(labels.map((label) => labelName(config, label)))
+  const pictures = labels.map((label, index) => ({
+    file: join(out, files[index] as string),
+    label,
+    name: labelName(config, label),
   }))
 
   await mkdir(out, { recursive: true })
