@@ -1,0 +1,2 @@
+export * from './fake-binding.js'
+export * from './goldens.js'
