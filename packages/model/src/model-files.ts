@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { HmarError } from '@hmar/core'
-import { configBeside, findTokenizerFile, isFolder, readCheckpointConfig } from '@hmar/native'
+import { configBeside, findTokenizerFile, isFile, isFolder, readCheckpointConfig } from '@hmar/native'
 
 import { embeddedModel } from './shapes.js'
 
@@ -40,9 +40,15 @@ export async function findModelFiles({ path, tokenizer, config }: NamedFiles): P
   const [first] = paths
   return {
     paths,
-    tokenizer: await findTokenizerFile(tokenizer ?? dirname(first!)),
+    tokenizer: await findTokenizerFile(tokenizer ?? (await folderOf(first!))),
     config: config ?? configBeside(first!),
   }
+}
+
+/** The folder of a file that is there: else it would be the tokenizer beside it that is said to be missing. */
+async function folderOf(file: string): Promise<string> {
+  if (await isFile(file)) return dirname(file)
+  throw new HmarError('FILE_UNREADABLE', `There is no model '${file}'.`)
 }
 
 const modelName = /^(model|hmar|var)[^/]*\.(safetensors|pth)$/

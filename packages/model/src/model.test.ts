@@ -44,7 +44,7 @@ describe('HmarModel.load', () => {
   })
 
   it('prefers the names that the JSON gives', async () => {
-    await write('hmar-d16.pth', 'vae.pth')
+    await write('hmar-d16.pth', 'vae.pth', 'a.pth', 'b.pth')
     await writeConfig({ model: { file: 'a.pth' }, tokenizer: { file: 'b.pth' } })
     const model = await HmarModel.load({ path: folder })
     expect(fake.loads).toMatchObject([{ paths: [join(folder, 'a.pth')], quantizer: join(folder, 'b.pth') }])
@@ -66,6 +66,11 @@ describe('HmarModel.load', () => {
       remedy: expect.stringContaining('`tokenizer`'),
     })
     expect(fake.loads).toEqual([])
+  })
+
+  it('says that the model is missing', async () => {
+    const path = join(folder, 'hmar.pth')
+    await expect(HmarModel.load({ path })).rejects.toThrow(`There is no model '${path}'.`)
   })
 
   it('knows the embedded model by name', async () => {
