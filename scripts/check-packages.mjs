@@ -16,7 +16,7 @@ for (const name of readdirSync(join(root, 'packages'))) {
   await must('pnpm', ['--dir', join('packages', name), 'pack', '--out', archive])
   const checks = [await run('publint', ['run', '--strict', archive])]
   // A command has no types.
-  if (bin === undefined) checks.push(await run('attw', [archive]))
+  if (bin === undefined) checks.push(await run('attw', ['--profile', 'node16', archive]))
   if (checks.some(({ ok }) => !ok)) process.exitCode = 1
 }
 rmSync(folder, { recursive: true })

@@ -26,7 +26,7 @@ describe('missingTools', () => {
 
   it('says what is too old', () => {
     const missing = missingTools(machine({ node: '18.20.0', rustc: '1.70.0' }), 'linux')
-    expect(describeMissing(missing)).toMatch(/^Node\.js is 18\.20\.0, at least 20\.17 is needed\./)
+    expect(describeMissing(missing)).toMatch(/^Node\.js is 18\.20\.0, at least 20\.19 is needed\./)
     expect(describeMissing(missing)).toContain('    rustup update stable')
   })
 
