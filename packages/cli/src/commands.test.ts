@@ -36,6 +36,7 @@ beforeEach(async () => {
     tokenizer: { file: 'tokenizer.safetensors' },
   }
   await writeFile(join(folder, 'config.json'), JSON.stringify(config))
+  for (const { file } of [config.model, config.tokenizer]) await writeFile(join(folder, file), '')
   model = ['--model', folder]
 })
 afterEach(() => rm(folder, { recursive: true }))
