@@ -1,3 +1,3 @@
 import { prepare } from './prepare.mjs'
 
-await prepare()
+if (!(await prepare())) process.exitCode = 1

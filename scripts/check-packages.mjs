@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { prepare } from './prepare.mjs'
-import { must, root, run } from './run.mjs'
+import { root, run } from './run.mjs'
 
-await prepare()
+if (!(await prepare())) process.exit(1)
 const folder = mkdtempSync(join(tmpdir(), 'hmar-packages-'))
 for (const name of readdirSync(join(root, 'packages'))) {
   const { bin, private: isPrivate } = JSON.parse(
@@ -13,8 +13,10 @@ for (const name of readdirSync(join(root, 'packages'))) {
   )
   if (isPrivate) continue
   const archive = join(folder, `${name}.tgz`)
-  await must('pnpm', ['--dir', join('packages', name), 'pack', '--out', archive])
-  const checks = [await run('publint', ['run', '--strict', archive])]
+  const checks = [
+    await run('pnpm', ['--dir', join('packages', name), 'pack', '--out', archive]),
+    await run('publint', ['run', '--strict', archive]),
+  ]
   // A command has no types.
   if (bin === undefined) checks.push(await run('attw', ['--profile', 'node16', archive]))
   if (checks.some(({ ok }) => !ok)) process.exitCode = 1

@@ -2,9 +2,12 @@
  * @typedef {{ passed: number, failed: number }} Counts
  */
 
+/** @type {Counts} */
+export const nothing = { passed: 0, failed: 0 }
+
 /** The sum of `test result:` lines, of which cargo prints one for each test binary and each crate's doctests. */
 export function countCargo(output) {
-  const counts = { passed: 0, failed: 0 }
+  const counts = { ...nothing }
   for (const [, passed, failed] of output.matchAll(/^test result: .* (\d+) passed; (\d+) failed;/gm)) {
     counts.passed += Number(passed)
     counts.failed += Number(failed)
@@ -27,6 +30,6 @@ export function withOutcome(ok, { passed, failed }) {
 export function sum(all) {
   return all.reduce(
     (total, { passed, failed }) => ({ passed: total.passed + passed, failed: total.failed + failed }),
-    { passed: 0, failed: 0 },
+    nothing,
   )
 }

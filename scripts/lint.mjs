@@ -2,7 +2,7 @@ import { linters } from './linters.mjs'
 import { install } from './prepare.mjs'
 import { run } from './run.mjs'
 
-await install()
+if (!(await install())) process.exit(1)
 for (const [command, args] of linters) {
   const { ok } = await run(command, args)
   if (!ok) process.exitCode = 1

@@ -48,10 +48,3 @@ export function run(command, args, env = {}) {
     child.on('close', (code) => resolve({ ok: code === 0, output }))
   })
 }
-
-/** As {@link run}, but a failure ends this process with exit code 1. */
-export async function must(command, args) {
-  const { ok, output } = await run(command, args)
-  if (!ok) process.exit(1)
-  return output
-}

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { prepare } from './prepare.mjs'
 import { root } from './run.mjs'
 
-await prepare(['@hmar/demo'])
+if (!(await prepare(['@hmar/demo']))) process.exit(1)
 
 // With the terminal as its own: the demo draws previews in it.
 const demo = join(root, 'apps', 'demo', 'dist', 'main.js')

@@ -2,23 +2,26 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { countCargo, countVitest, sum, withOutcome } from './counts.mjs'
+import { countCargo, countVitest, nothing, sum, withOutcome } from './counts.mjs'
 import { linters } from './linters.mjs'
 import { prepare } from './prepare.mjs'
 import { run } from './run.mjs'
 
-await prepare()
-const results = []
-if (process.argv.includes('--lint'))
-  for (const [command, args] of linters) {
-    const { ok } = await run(command, args)
-    results.push({ passed: ok ? 1 : 0, failed: ok ? 0 : 1 })
-  }
-results.push(await testRust(), await testTypeScript())
-
-const { passed, failed } = sum(results)
+const { passed, failed } = sum((await prepare()) ? await runAll() : [withOutcome(false, nothing)])
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
+
+async function runAll() {
+  const results = []
+  if (process.argv.includes('--lint')) for (const linter of linters) results.push(await lint(...linter))
+  results.push(await testRust(), await testTypeScript())
+  return results
+}
+
+async function lint(command, args) {
+  const { ok } = await run(command, args)
+  return withOutcome(ok, { passed: ok ? 1 : 0, failed: 0 })
+}
 
 async function testRust() {
   const { ok, output } = await run('cargo', [
@@ -40,7 +43,7 @@ async function testTypeScript() {
     '--reporter=json',
     `--outputFile.json=${report}`,
   ])
-  const counts = existsSync(report) ? countVitest(readFileSync(report, 'utf8')) : { passed: 0, failed: 0 }
+  const counts = existsSync(report) ? countVitest(readFileSync(report, 'utf8')) : nothing
   rmSync(folder, { recursive: true })
   return withOutcome(ok, counts)
 }
