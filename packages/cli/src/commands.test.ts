@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { type FakeBinding, fakeBinding, fakeModelConfig } from '@hmar/native/testing'
+import { type FakeBinding, fakeBinding, fakeModelConfig, fakeTokenizerConfig } from '@hmar/native/testing'
 import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
@@ -29,14 +29,10 @@ beforeEach(async () => {
   fake = fakeBinding()
   fake.inspectCheckpoint = async () => JSON.stringify(report)
   folder = await mkdtemp(join(tmpdir(), 'hmar-cli-'))
-  const config = {
-    labels: ['disk', 'square', 'star'],
-    pyramid: fakeModelConfig.pyramid,
-    model: { file: 'model.safetensors' },
-    tokenizer: { file: 'tokenizer.safetensors' },
-  }
-  await writeFile(join(folder, 'config.json'), JSON.stringify(config))
-  for (const { file } of [config.model, config.tokenizer]) await writeFile(join(folder, file), '')
+  const { pyramid } = fakeModelConfig
+  fake.modelConfig = { ...fakeModelConfig, labels: ['disk', 'square', 'star'] }
+  fake.tokenizerConfig = { ...fakeTokenizerConfig, pyramid }
+  for (const name of ['model.safetensors', 'tokenizer.safetensors']) await writeFile(join(folder, name), '')
   model = ['--model', folder]
 })
 afterEach(() => rm(folder, { recursive: true }))
