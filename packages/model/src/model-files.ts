@@ -1,7 +1,7 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { HmarError } from '@hmar/core'
-import { configBeside, findTokenizerFile, isFile, isFolder, readCheckpointConfig } from '@hmar/native'
+import { findTokenizerFile, isFile, isFolder, namedFile } from '@hmar/native'
 
 import { embeddedModel } from './shapes.js'
 
@@ -14,8 +14,8 @@ export interface ModelFiles {
   readonly paths: readonly string[]
   /** The tokenizer's file, for the codebook and φ. */
   readonly tokenizer: string
-  /** The JSON that says what shapes cannot; it need not be there. */
-  readonly config: string
+  /** The text of the JSON that goes before the one beside the model. */
+  readonly config: string | undefined
 }
 
 /** What the caller named. */
@@ -41,7 +41,7 @@ export async function findModelFiles({ path, tokenizer, config }: NamedFiles): P
   return {
     paths,
     tokenizer: await findTokenizerFile(tokenizer ?? (await folderOf(first!))),
-    config: config ?? configBeside(first!),
+    config: config === undefined ? undefined : await readConfig(config),
   }
 }
 
@@ -51,11 +51,19 @@ async function folderOf(file: string): Promise<string> {
   throw new HmarError('FILE_UNREADABLE', `There is no model '${file}'.`)
 }
 
+async function readConfig(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((cause: Error) => {
+    throw new HmarError('FILE_UNREADABLE', `The configuration '${path}' cannot be read: ${cause.message}`, {
+      cause,
+    })
+  })
+}
+
 const modelName = /^(model|hmar|var)[^/]*\.(safetensors|pth)$/
 
 async function fileInFolder(folder: string): Promise<string> {
-  const { model } = await readCheckpointConfig(join(folder, 'config.json'))
-  if (model?.file !== undefined) return join(folder, model.file)
+  const named = await namedFile(folder, 'model')
+  if (named !== undefined) return named
   const names = (await readdir(folder)).filter((name) => modelName.test(name)).sort()
   if (names.length === 1) return join(folder, names[0]!)
   if (names.length > 1)

@@ -74,31 +74,23 @@ describe('HmarModel.load', () => {
   })
 
   it('knows the embedded model by name', async () => {
-    fake.modelConfig = { ...fakeModelConfig, classes: 10 }
-    const { config } = await HmarModel.load({ path: 'shapes' })
-    expect(config.labels).toContain('star')
+    await HmarModel.load({ path: 'shapes' })
     expect(fake.loads).toMatchObject([{ paths: [modelPath], quantizer: tokenizerPath }])
   })
 
-  it('adds what the JSON says to what the file holds', async () => {
-    await write('hmar.pth', 'vae.pth')
-    await writeConfig({ name: 'toy', labels: ['a', 'b', 'c'], sampling: { guidance: 2 } })
-    const { config } = await HmarModel.load({ path: folder })
-    expect(config).toMatchObject({
-      ...fakeModelConfig,
-      name: 'toy',
-      labels: ['a', 'b', 'c'],
-      sampling: { guidance: 2 },
+  it('passes on the text of another JSON', async () => {
+    const config = join(folder, 'other.json')
+    await writeFile(config, '{ "name": "toy" }')
+    await load({ config })
+    expect(fake.loads).toMatchObject([{ config: '{ "name": "toy" }' }])
+    await expect(load({ config: join(folder, 'missing.json') })).rejects.toMatchObject({
+      code: 'FILE_UNREADABLE',
     })
   })
 
   it('refuses labels that are not one for each class', async () => {
-    await write('hmar.pth', 'vae.pth')
-    await writeConfig({ labels: ['a', 'b'] })
-    await expect(HmarModel.load({ path: folder })).rejects.toMatchObject({
-      code: 'CONFIG_INVALID',
-      found: '2 labels',
-    })
+    fake.modelConfig = { ...fakeModelConfig, labels: ['a', 'b'] }
+    await expect(load()).rejects.toMatchObject({ code: 'CONFIG_INVALID', found: '2 labels' })
     expect(fake.calls).toEqual(['close model'])
   })
 
@@ -117,9 +109,8 @@ describe('HmarModel', () => {
   const request: LogitsRequest = { tokens, label: 0, pass: 'next-scale' }
 
   it('takes labels as index, as name, as null and as the index after the last', async () => {
-    await write('hmar.pth', 'vae.pth')
-    await writeConfig({ labels: ['disk', 'star', 'ring'] })
-    await using model = await HmarModel.load({ path: folder })
+    fake.modelConfig = { ...fakeModelConfig, labels: ['disk', 'star', 'ring'] }
+    await using model = await load()
     const logits = vi.spyOn(model.native, 'logits')
     for (const label of [1, 'Star', null, 3]) await model.logits({ ...request, label })
     expect(logits.mock.calls.map(([{ label }]) => label)).toEqual([1, 1, 3, 3])

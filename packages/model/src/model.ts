@@ -10,13 +10,11 @@ import {
   type TokenMaps,
 } from '@hmar/core'
 import {
-  isFile,
   type LoadOptions,
   loadNative,
   loadOptionsShape,
   modeSchema,
   Resource,
-  readCheckpointConfig,
   withCancellation,
 } from '@hmar/native'
 import { binding, type NativeLogitsRequest, type NativeModel } from '@hmar/native/binding'
@@ -37,7 +35,7 @@ export interface ModelLoadOptions extends LoadOptions {
    * to `tokenizer.safetensors`, `vae_ch160v4096z32.{safetensors,pth}` or `vae.{safetensors,pth}` beside it.
    */
   readonly tokenizer?: string | undefined
-  /** The JSON that says what the shapes of tensors cannot. Defaults to `config.json` beside the model. */
+  /** A JSON file that says what the shapes of tensors cannot. Defaults to `config.json` beside the model, else to what the model says itself. */
   readonly config?: string | undefined
   /** Which of the two it is, where the file does not tell. Defaults to what the file tells. */
   readonly mode?: 'next-scale' | 'var' | undefined
@@ -105,24 +103,17 @@ export class HmarModel extends Resource {
   static async load(options: ModelLoadOptions): Promise<HmarModel> {
     const { path, tokenizer, config, mode, ...loading } = checkOptions('HmarModel.load', loadSchema, options)
     const files = await findModelFiles({ path, tokenizer, config })
-    const { name, labels, sampling } = await readCheckpointConfig(files.config)
-    const native = await loadNative('model', loading, async (how, token, onProgress) =>
+    const native = await loadNative('model', loading, (how, token, onProgress) =>
       binding().NativeModel.load(
-        {
-          ...how,
-          paths: [...files.paths],
-          quantizer: files.tokenizer,
-          config: (await isFile(files.config)) ? files.config : undefined,
-          mode,
-        },
+        { ...how, paths: files.paths, quantizer: files.tokenizer, config: files.config, mode },
         token,
         onProgress,
       ),
     )
-    const found = { name, labels, sampling, ...parseModelConfig(native.configJson()) }
+    const found = parseModelConfig(native.configJson())
     if (found.labels && found.labels.length !== found.classes) {
       native.close()
-      throw new HmarError('CONFIG_INVALID', `The labels in '${files.config}' do not fit the model.`, {
+      throw new HmarError('CONFIG_INVALID', 'The labels do not fit the model.', {
         found: `${found.labels.length} labels`,
         expected: `${found.classes}, one for each class`,
       })

@@ -127,9 +127,10 @@ export interface NativeBinding {
     load(
       options: NativeLoadOptions & {
         /** One file, or the next-scale file and the masked file that was finetuned from it. */
-        readonly paths: string[]
+        readonly paths: readonly string[]
         /** The tokenizer's file: codebook and φ. */
         readonly quantizer: string
+        /** JSON in the form of the `config.json` beside a file, which it goes before. */
         readonly config?: string | undefined
         readonly mode?: 'next-scale' | 'var' | undefined
       },

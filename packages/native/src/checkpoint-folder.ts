@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { HmarError } from '@hmar/core'
-
-import { readCheckpointConfig } from './checkpoint-config.js'
+import { z } from 'zod'
 
 /** What a tokenizer's file is called where no JSON says it, in the order of preference. */
 const tokenizerNames = [
@@ -21,8 +20,8 @@ const tokenizerNames = [
  */
 export async function findTokenizerFile(path: string): Promise<string> {
   if (!(await isFolder(path))) return path
-  const { tokenizer } = await readCheckpointConfig(join(path, 'config.json'))
-  if (tokenizer?.file !== undefined) return join(path, tokenizer.file)
+  const named = await namedFile(path, 'tokenizer')
+  if (named !== undefined) return named
   for (const name of tokenizerNames) {
     const file = join(path, name)
     if (await isFile(file)) return file
@@ -33,12 +32,22 @@ export async function findTokenizerFile(path: string): Promise<string> {
   })
 }
 
+const section = z.object({ file: z.string() })
+
 /**
- * Where the JSON beside a checkpoint's file is.
+ * The file that a folder's `config.json` names, if it does. Whether the JSON is right the engine says when it loads the
+ * file; one that belongs to another program names nothing.
  *
  * @internal
  */
-export const configBeside = (file: string) => join(dirname(file), 'config.json')
+export async function namedFile(folder: string, part: 'model' | 'tokenizer'): Promise<string | undefined> {
+  try {
+    const json: unknown = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8'))
+    return join(folder, z.object({ [part]: section }).parse(json)[part]!.file)
+  } catch {
+    return undefined
+  }
+}
 
 /** @internal */
 export const isFolder = async (path: string) => (await entryAt(path))?.isDirectory() ?? false

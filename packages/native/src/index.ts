@@ -6,8 +6,7 @@
 
 export type { Dtype } from './binding-types.js'
 export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
-export { type CheckpointConfig, readCheckpointConfig } from './checkpoint-config.js'
-export { configBeside, findTokenizerFile, isFile, isFolder } from './checkpoint-folder.js'
+export { findTokenizerFile, isFile, isFolder, namedFile } from './checkpoint-folder.js'
 export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'
 export { type Device, type DeviceReport, inspectDevices } from './devices.js'
 export {

@@ -9,13 +9,11 @@ import {
   unflattenTokens,
 } from '@hmar/core'
 import {
-  configBeside,
   findTokenizerFile,
   type LoadOptions,
   loadNative,
   loadOptionsShape,
   Resource,
-  readCheckpointConfig,
   withCancellation,
 } from '@hmar/native'
 import { binding, type NativeTokenizer } from '@hmar/native/binding'
@@ -80,14 +78,13 @@ export class Tokenizer extends Resource {
    */
   static async load(options: TokenizerLoadOptions): Promise<Tokenizer> {
     const { path, pyramid, ...loading } = checkOptions('Tokenizer.load', loadSchema, options)
+    const wanted = pyramid && checkPyramid(pyramid)
     const file = await findTokenizerFile(path)
-    const named = pyramid ?? (await readCheckpointConfig(configBeside(file))).pyramid
-    const known = named && checkPyramid(named)
     const native = await loadNative('tokenizer', loading, (how, token, onProgress) =>
       binding().NativeTokenizer.load({ ...how, path: file }, token, onProgress),
     )
     const config = parseTokenizerConfig(native.configJson())
-    return new Tokenizer(native, file, config, known ?? config.pyramid)
+    return new Tokenizer(native, file, config, wanted ?? config.pyramid)
   }
 
   /** Pixels along a side of its pictures; undefined while the pyramid is. */

@@ -2,6 +2,7 @@ import type {
   CancelToken,
   NativeBinding,
   NativeGenerateRequest,
+  NativeLoadOptions,
   NativeModel,
   NativeSampler,
   NativeTokenizer,
@@ -58,7 +59,7 @@ export interface FakeBinding extends NativeBinding {
   readonly calls: string[]
   readonly requests: NativeGenerateRequest[]
   /** Arguments of the loads. */
-  readonly loads: { paths: readonly string[]; quantizer?: string; device: string; dtype: string }[]
+  readonly loads: (NativeLoadOptions & { readonly paths: readonly string[] })[]
   modelConfig: object
   tokenizerConfig: object
   devices: unknown
