@@ -9,5 +9,6 @@ export const library = (options: Options = {}) =>
     dts: true,
     sourcemap: true,
     clean: true,
+    silent: true,
     ...options,
   })
