@@ -35,7 +35,10 @@ export interface ModelLoadOptions extends LoadOptions {
    * to `tokenizer.safetensors`, `vae_ch160v4096z32.{safetensors,pth}` or `vae.{safetensors,pth}` beside it.
    */
   readonly tokenizer?: string | undefined
-  /** A JSON file that says what the shapes of tensors cannot. Defaults to `config.json` beside the model, else to what the model says itself. */
+  /**
+   * A JSON file that says what the shapes of tensors cannot. Defaults to `config.json` beside the model, else to what
+   * the model's own metadata says.
+   */
   readonly config?: string | undefined
   /** Which of the two it is, where the file does not tell. Defaults to what the file tells. */
   readonly mode?: 'next-scale' | 'var' | undefined
