@@ -1,0 +1,248 @@
+//! The tokenizer: pictures to token maps and back (2).
+
+mod network;
+
+use std::sync::{Arc, Mutex};
+
+use hmar_checkpoint::{TensorSource, TokenizerConfig, pyramid_tokens};
+use hmar_error::{Code, Error, Result};
+use hmar_ops::{Backend, Blend, ConvolutionShape, Walk};
+
+use self::network::{Activations, Decoder, Encoder};
+use crate::load::{Layer, LoadOptions, Wanted, Weights};
+use crate::quantizer::{LatentBuffers, Quantizer};
+use crate::Cancel;
+
+/// A tokenizer on a device.
+pub struct Tokenizer<B: Backend> {
+    backend: Arc<B>,
+    config: TokenizerConfig,
+    quantizer: Quantizer<B>,
+    encoder: Encoder<B>,
+    decoder: Decoder<B>,
+    quant_conv: Layer<B>,
+    post_quant_conv: Layer<B>,
+    weight_bytes: u64,
+    /// The activations of the size used last; one call at a time uses them.
+    activations: Mutex<Option<Activations<B>>>,
+}
+
+impl<B: Backend> Tokenizer<B> {
+    /// Loads a tokenizer.
+    ///
+    /// # Errors
+    /// Those of reading, `NON_FINITE_WEIGHT`, `CANCELLED`, `OUT_OF_MEMORY`.
+    pub fn load(
+        backend: Arc<B>,
+        config: TokenizerConfig,
+        source: &dyn TensorSource,
+        options: &LoadOptions<'_>,
+    ) -> Result<Self> {
+        let quantizer = Quantizer::load(&*backend, source, &config, options)?;
+        let mut wanted = Wanted::new(options.precision);
+        network::want(&mut wanted, &config);
+        wanted.exact_layer("quant_conv");
+        wanted.exact_layer("post_quant_conv");
+        let mut weights = Weights::load(&*backend, source, wanted, options)?;
+        Ok(Tokenizer {
+            encoder: Encoder::take(&mut weights, &config)?,
+            decoder: Decoder::take(&mut weights, &config)?,
+            quant_conv: weights.layer("quant_conv")?,
+            post_quant_conv: weights.layer("post_quant_conv")?,
+            weight_bytes: weights.bytes() + quantizer.bytes,
+            activations: Mutex::new(None),
+            quantizer,
+            config,
+            backend,
+        })
+    }
+
+    /// What the tokenizer is made of.
+    pub fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    /// Bytes its weights take.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+
+    /// The tokens of a picture, scale after scale. `pixels [3, side, side]` are in [−1, 1].
+    ///
+    /// # Errors
+    /// `ARGUMENT_OUT_OF_RANGE` when the picture's size is not the pyramid's; `CANCELLED`.
+    pub fn encode(&self, pixels: &[f32], pyramid: &[usize], cancel: &Cancel) -> Result<Vec<u32>> {
+        self.backend.run(|| {
+            let buffers = self.encode_latent(pixels, pyramid, cancel)?;
+            self.quantize(pyramid, buffers)
+        })
+    }
+
+    /// What [`Tokenizer::encode`] quantises: `[S, S, Z]`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn latent_of(&self, pixels: &[f32], pyramid: &[usize], cancel: &Cancel) -> Result<Vec<f32>> {
+        self.backend.run(|| {
+            let buffers = self.encode_latent(pixels, pyramid, cancel)?;
+            let side = grid_side(pyramid);
+            let mut latent = vec![0.0; side * side * self.quantizer.width];
+            self.backend.download(&buffers.latent, &mut latent)?;
+            Ok(latent)
+        })
+    }
+
+    fn encode_latent(&self, pixels: &[f32], pyramid: &[usize], cancel: &Cancel) -> Result<LatentBuffers<B>> {
+        let backend = &*self.backend;
+        let side = grid_side(pyramid);
+        let picture_side = side * self.config.downsample();
+        if pixels.len() != 3 * picture_side * picture_side {
+            return Err(Error::new(Code::ArgumentOutOfRange, "The picture does not have the pyramid's size.")
+                .found(format!("{} values", pixels.len()))
+                .expected(format!("3×{picture_side}×{picture_side}")));
+        }
+        let latent = self.quantizer.latent(1, side);
+        let mut buffers = LatentBuffers::allocate(backend, latent)?;
+        self.with_activations(picture_side, |activations| {
+            let area = picture_side * picture_side;
+            let interleaved: Vec<f32> =
+                (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
+            backend.upload(&interleaved, &mut activations.current)?;
+            self.encoder.run(backend, picture_side, activations, cancel)?;
+            let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
+            let Layer { weight, bias } = &self.quant_conv;
+            backend.convolution(shape, &activations.current, weight, bias, None, &mut buffers.latent)
+        })?;
+        Ok(buffers)
+    }
+
+    /// Turns the latent into tokens, scale by scale, leaving in it what no scale could say.
+    fn quantize(&self, pyramid: &[usize], mut buffers: LatentBuffers<B>) -> Result<Vec<u32>> {
+        let (backend, quantizer) = (&*self.backend, &self.quantizer);
+        let latent = quantizer.latent(1, grid_side(pyramid));
+        let mut tokens = backend.allocate(latent.side * latent.side)?;
+        let mut all = Vec::with_capacity(pyramid_tokens(pyramid));
+        for (scale, side) in pyramid.iter().enumerate() {
+            let count = side * side;
+            backend.area_pool(latent, *side, &buffers.latent, None, &mut buffers.codes)?;
+            backend.nearest_code(
+                count,
+                quantizer.vocabulary,
+                quantizer.width,
+                &buffers.codes,
+                &quantizer.codebook,
+                &mut tokens,
+            )?;
+            let start = all.len();
+            all.resize(start + count, 0);
+            backend.download(&tokens, &mut all[start..])?;
+            quantizer.look_up(backend, count, &tokens, &mut buffers)?;
+            quantizer.blend_codes(backend, latent, pyramid, scale, Blend::Subtract, &mut buffers)?;
+        }
+        Ok(all)
+    }
+
+    /// The picture of `tokens`, as bytes `[side, side, 3]`. With `every_scale`, the reconstruction after each scale,
+    /// one after another.
+    ///
+    /// # Errors
+    /// `ARGUMENT_OUT_OF_RANGE` when the tokens are not the pyramid's; `CANCELLED`.
+    pub fn decode(
+        &self,
+        tokens: &[u32],
+        pyramid: &[usize],
+        every_scale: bool,
+        cancel: &Cancel,
+    ) -> Result<Vec<u8>> {
+        check_tokens(tokens, pyramid, self.quantizer.vocabulary)?;
+        self.backend.run(|| {
+            let (backend, quantizer) = (&*self.backend, &self.quantizer);
+            let latent = quantizer.latent(1, grid_side(pyramid));
+            let mut buffers = LatentBuffers::allocate(backend, latent)?;
+            let mut map = backend.allocate(latent.side * latent.side)?;
+            let mut pictures = Vec::new();
+            let mut start = 0;
+            for (scale, side) in pyramid.iter().enumerate() {
+                let count = side * side;
+                backend.upload(&tokens[start..start + count], &mut map)?;
+                start += count;
+                quantizer.look_up(backend, count, &map, &mut buffers)?;
+                quantizer.blend_codes(backend, latent, pyramid, scale, Blend::Add, &mut buffers)?;
+                if every_scale || scale + 1 == pyramid.len() {
+                    pictures.extend(self.decode_latent(&buffers.latent, latent.side, cancel)?.0);
+                }
+            }
+            Ok(pictures)
+        })
+    }
+
+    /// The picture of one latent `[S, S, Z]`: bytes, and the values in [−1, 1] before rounding if `exact`.
+    pub(crate) fn decode_latent(
+        &self,
+        latent: &B::Buffer<f32>,
+        side: usize,
+        cancel: &Cancel,
+    ) -> Result<(Vec<u8>, Vec<f32>)> {
+        let backend = &*self.backend;
+        let picture_side = side * self.config.downsample();
+        self.with_activations(picture_side, |activations| {
+            let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
+            let Layer { weight, bias } = &self.post_quant_conv;
+            backend.convolution(shape, latent, weight, bias, None, &mut activations.current)?;
+            self.decoder.run(backend, side, activations, cancel)?;
+            let length = 3 * picture_side * picture_side;
+            backend.to_bytes(length, &activations.current, &mut activations.bytes)?;
+            let mut bytes = vec![0; length];
+            backend.download(&activations.bytes, &mut bytes)?;
+            let mut values = vec![0.0; length];
+            backend.download(&activations.current, &mut values)?;
+            Ok((bytes, values))
+        })
+    }
+
+    /// The values in [−1, 1] of a latent's picture before they are rounded to bytes (and clamped): `[side, side, 3]`.
+    ///
+    /// # Errors
+    /// `CANCELLED`, `OUT_OF_MEMORY`.
+    pub fn values_of(&self, latent: &[f32], side: usize, cancel: &Cancel) -> Result<Vec<f32>> {
+        self.backend.run(|| {
+            let mut buffer = self.backend.allocate(latent.len())?;
+            self.backend.upload(latent, &mut buffer)?;
+            Ok(self.decode_latent(&buffer, side, cancel)?.1)
+        })
+    }
+
+    fn with_activations<R>(
+        &self,
+        picture_side: usize,
+        work: impl FnOnce(&mut Activations<B>) -> Result<R>,
+    ) -> Result<R> {
+        let mut slot = self.activations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if slot.as_ref().is_none_or(|activations| activations.picture_side != picture_side) {
+            *slot = None;
+            *slot = Some(Activations::allocate(&*self.backend, &self.config, picture_side)?);
+        }
+        work(slot.as_mut().expect("allocated above"))
+    }
+}
+
+/// S, the side of the latent grid.
+pub(crate) fn grid_side(pyramid: &[usize]) -> usize {
+    pyramid.last().copied().unwrap_or(0)
+}
+
+/// Refuses tokens that are not a pyramid's, or not in the codebook.
+pub(crate) fn check_tokens(tokens: &[u32], pyramid: &[usize], vocabulary: usize) -> Result<()> {
+    let expected = pyramid_tokens(pyramid);
+    if tokens.len() != expected {
+        return Err(Error::new(Code::ArgumentOutOfRange, "The tokens are not those of the pyramid.")
+            .found(format!("{} tokens", tokens.len()))
+            .expected(format!("{expected}")));
+    }
+    match tokens.iter().position(|&token| token as usize >= vocabulary) {
+        None => Ok(()),
+        Some(at) => Err(Error::new(Code::ArgumentOutOfRange, format!("Token {at} is not in the codebook."))
+            .found(tokens[at] as i32)
+            .expected(format!("0 … {}", vocabulary - 1))),
+    }
+}

@@ -1,0 +1,388 @@
+//! Encoder and decoder (2.2): residual and attention blocks at falling and rising sizes, channels last.
+
+use hmar_checkpoint::{TokenizerConfig, tokenizer_tensors};
+use hmar_error::Result;
+use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, Scores, Span, Walk};
+
+use crate::Cancel;
+use crate::load::{Layer, Wanted, Weights};
+
+/// What flows through the network: the current activations and two buffers beside them.
+pub(super) struct Activations<B: Backend> {
+    pub(super) picture_side: usize,
+    pub(super) current: B::Buffer<f32>,
+    normed: B::Buffer<f32>,
+    other: B::Buffer<f32>,
+    pub(super) bytes: B::Buffer<u8>,
+}
+
+impl<B: Backend> Activations<B> {
+    /// Room for the largest layer at this size of picture.
+    pub(super) fn allocate(backend: &B, config: &TokenizerConfig, picture_side: usize) -> Result<Self> {
+        let last = config.channel_multipliers.len() - 1;
+        let largest = (0..=last)
+            .map(|level| {
+                // The decoder enters a level with the channels of the one below it, enlarged already.
+                let channels = config.level_channels(level).max(config.level_channels((level + 1).min(last)));
+                let attention = if level == last { 3 } else { 1 };
+                (picture_side >> level).pow(2) * channels * attention
+            })
+            .max()
+            .unwrap_or(0);
+        Ok(Activations {
+            picture_side,
+            current: backend.allocate(largest)?,
+            normed: backend.allocate(largest)?,
+            other: backend.allocate(largest)?,
+            bytes: backend.allocate(3 * picture_side * picture_side)?,
+        })
+    }
+
+    fn step(&mut self) {
+        std::mem::swap(&mut self.current, &mut self.other);
+    }
+}
+
+/// Asks for every layer of encoder and decoder.
+pub(super) fn want(wanted: &mut Wanted, config: &TokenizerConfig) {
+    let network = |name: &str| name.starts_with("encoder.") || name.starts_with("decoder.");
+    for tensor in tokenizer_tensors(config).iter().filter(|tensor| network(&tensor.name)) {
+        if tensor.shape.len() == 4 { wanted.matrix(&tensor.name) } else { wanted.vector(&tensor.name) }
+    }
+}
+
+struct Norm<B: Backend> {
+    weight: B::Buffer<f32>,
+    bias: B::Buffer<f32>,
+    channels: usize,
+}
+
+impl<B: Backend> Norm<B> {
+    fn take(weights: &mut Weights<'_, B>, name: &str, channels: usize) -> Result<Self> {
+        Ok(Norm {
+            weight: weights.buffer(&format!("{name}.weight"))?,
+            bias: weights.buffer(&format!("{name}.bias"))?,
+            channels,
+        })
+    }
+
+    /// Normalises one of the buffers into `normed`.
+    fn run(
+        &self,
+        backend: &B,
+        side: usize,
+        activate: bool,
+        input: &B::Buffer<f32>,
+        out: &mut B::Buffer<f32>,
+    ) -> Result<()> {
+        let norm = GroupNorm {
+            images: 1,
+            pixels: side * side,
+            channels: self.channels,
+            weight: &self.weight,
+            bias: &self.bias,
+            activate,
+        };
+        backend.group_norm(norm, input, out)
+    }
+}
+
+fn same(side: usize) -> ConvolutionShape {
+    ConvolutionShape { images: 1, side, walk: Walk::Same }
+}
+
+/// `conv2(silu(norm2(conv1(silu(norm1(x))))))` plus x, or plus its 1×1 convolution where channels change.
+struct ResidualBlock<B: Backend> {
+    norm1: Norm<B>,
+    conv1: Layer<B>,
+    norm2: Norm<B>,
+    conv2: Layer<B>,
+    shortcut: Option<Layer<B>>,
+}
+
+impl<B: Backend> ResidualBlock<B> {
+    fn take(weights: &mut Weights<'_, B>, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        Ok(ResidualBlock {
+            norm1: Norm::take(weights, &format!("{name}.norm1"), inputs)?,
+            conv1: weights.layer(&format!("{name}.conv1"))?,
+            norm2: Norm::take(weights, &format!("{name}.norm2"), outputs)?,
+            conv2: weights.layer(&format!("{name}.conv2"))?,
+            shortcut: if inputs == outputs {
+                None
+            } else {
+                Some(weights.layer(&format!("{name}.nin_shortcut"))?)
+            },
+        })
+    }
+
+    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
+        let Activations { current, normed, other, .. } = activations;
+        self.norm1.run(backend, side, true, current, normed)?;
+        backend.convolution(same(side), normed, &self.conv1.weight, &self.conv1.bias, None, other)?;
+        self.norm2.run(backend, side, true, other, normed)?;
+        let Layer { weight, bias } = &self.conv2;
+        match &self.shortcut {
+            None => {
+                backend.convolution(same(side), normed, weight, bias, Some(current), other)?;
+                activations.step();
+            }
+            Some(shortcut) => {
+                backend.convolution(same(side), current, &shortcut.weight, &shortcut.bias, None, other)?;
+                backend.convolution(same(side), normed, weight, bias, Some(other), current)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One head over all pixels.
+struct AttentionBlock<B: Backend> {
+    norm: Norm<B>,
+    qkv: Layer<B>,
+    out: Layer<B>,
+}
+
+impl<B: Backend> AttentionBlock<B> {
+    fn take(weights: &mut Weights<'_, B>, name: &str, channels: usize) -> Result<Self> {
+        Ok(AttentionBlock {
+            norm: Norm::take(weights, &format!("{name}.norm"), channels)?,
+            qkv: weights.layer(&format!("{name}.qkv"))?,
+            out: weights.layer(&format!("{name}.proj_out"))?,
+        })
+    }
+
+    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
+        let Activations { current, normed, other, .. } = activations;
+        let (pixels, channels) = (side * side, self.norm.channels);
+        self.norm.run(backend, side, false, current, normed)?;
+        backend.convolution(same(side), normed, &self.qkv.weight, &self.qkv.bias, None, other)?;
+        let shape = AttentionShape {
+            sequences: 1,
+            rows: pixels,
+            heads: 1,
+            head_width: channels,
+            spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
+        };
+        backend.attention(shape, other, Scores::Scaled(1.0 / (channels as f32).sqrt()), normed)?;
+        backend.convolution(same(side), normed, &self.out.weight, &self.out.bias, Some(current), other)?;
+        activations.step();
+        Ok(())
+    }
+}
+
+/// The residual blocks of a level, each followed by attention on the last level, and the change of size after them.
+struct Level<B: Backend> {
+    blocks: Vec<(ResidualBlock<B>, Option<AttentionBlock<B>>)>,
+    resize: Option<(Layer<B>, Walk)>,
+}
+
+impl<B: Backend> Level<B> {
+    fn take(
+        weights: &mut Weights<'_, B>,
+        name: &str,
+        count: usize,
+        inputs: usize,
+        outputs: usize,
+        attends: bool,
+    ) -> Result<Vec<(ResidualBlock<B>, Option<AttentionBlock<B>>)>> {
+        (0..count)
+            .map(|index| {
+                let inputs = if index == 0 { inputs } else { outputs };
+                let block = ResidualBlock::take(weights, &format!("{name}.block.{index}"), inputs, outputs)?;
+                let attention = attends
+                    .then(|| AttentionBlock::take(weights, &format!("{name}.attn.{index}"), outputs))
+                    .transpose()?;
+                Ok((block, attention))
+            })
+            .collect()
+    }
+
+    /// Runs the level at `side`; returns the side it leaves.
+    fn run(
+        &self,
+        backend: &B,
+        side: usize,
+        activations: &mut Activations<B>,
+        cancel: &Cancel,
+    ) -> Result<usize> {
+        for (block, attention) in &self.blocks {
+            cancel.check()?;
+            block.run(backend, side, activations)?;
+            if let Some(attention) = attention {
+                attention.run(backend, side, activations)?;
+            }
+        }
+        let Some((Layer { weight, bias }, walk)) = &self.resize else { return Ok(side) };
+        let shape = ConvolutionShape { images: 1, side, walk: *walk };
+        backend.convolution(shape, &activations.current, weight, bias, None, &mut activations.other)?;
+        activations.step();
+        Ok(shape.output_side())
+    }
+}
+
+/// Residual, attention, residual at the smallest size.
+struct Middle<B: Backend> {
+    first: ResidualBlock<B>,
+    attention: AttentionBlock<B>,
+    second: ResidualBlock<B>,
+}
+
+impl<B: Backend> Middle<B> {
+    fn take(weights: &mut Weights<'_, B>, name: &str, channels: usize) -> Result<Self> {
+        Ok(Middle {
+            first: ResidualBlock::take(weights, &format!("{name}.block_1"), channels, channels)?,
+            attention: AttentionBlock::take(weights, &format!("{name}.attn_1"), channels)?,
+            second: ResidualBlock::take(weights, &format!("{name}.block_2"), channels, channels)?,
+        })
+    }
+
+    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
+        self.first.run(backend, side, activations)?;
+        self.attention.run(backend, side, activations)?;
+        self.second.run(backend, side, activations)
+    }
+}
+
+/// A convolution on its own, in place of the current activations.
+fn convolve<B: Backend>(
+    backend: &B,
+    side: usize,
+    layer: &Layer<B>,
+    activations: &mut Activations<B>,
+) -> Result<()> {
+    let Activations { current, other, .. } = activations;
+    backend.convolution(same(side), current, &layer.weight, &layer.bias, None, other)?;
+    activations.step();
+    Ok(())
+}
+
+/// `conv_out(silu(norm_out(x)))`.
+struct Output<B: Backend> {
+    norm: Norm<B>,
+    conv: Layer<B>,
+}
+
+impl<B: Backend> Output<B> {
+    fn take(weights: &mut Weights<'_, B>, network: &str, channels: usize) -> Result<Self> {
+        Ok(Output {
+            norm: Norm::take(weights, &format!("{network}.norm_out"), channels)?,
+            conv: weights.layer(&format!("{network}.conv_out"))?,
+        })
+    }
+
+    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
+        let Activations { current, normed, .. } = activations;
+        self.norm.run(backend, side, true, current, normed)?;
+        backend.convolution(same(side), normed, &self.conv.weight, &self.conv.bias, None, current)
+    }
+}
+
+/// Pictures to latents.
+pub(super) struct Encoder<B: Backend> {
+    conv_in: Layer<B>,
+    levels: Vec<Level<B>>,
+    middle: Middle<B>,
+    output: Output<B>,
+}
+
+impl<B: Backend> Encoder<B> {
+    pub(super) fn take(weights: &mut Weights<'_, B>, config: &TokenizerConfig) -> Result<Self> {
+        let last = config.channel_multipliers.len() - 1;
+        let levels = (0..=last)
+            .map(|level| {
+                let name = format!("encoder.down.{level}");
+                let inputs = if level == 0 { config.channels } else { config.level_channels(level - 1) };
+                let outputs = config.level_channels(level);
+                Ok(Level {
+                    blocks: Level::take(
+                        weights,
+                        &name,
+                        config.residual_blocks,
+                        inputs,
+                        outputs,
+                        level == last,
+                    )?,
+                    resize: (level != last)
+                        .then(|| Ok((weights.layer(&format!("{name}.downsample.conv"))?, Walk::Downsample)))
+                        .transpose()?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Encoder {
+            conv_in: weights.layer("encoder.conv_in")?,
+            levels,
+            middle: Middle::take(weights, "encoder.mid", config.level_channels(last))?,
+            output: Output::take(weights, "encoder", config.level_channels(last))?,
+        })
+    }
+
+    /// `current [side, side, 3]` to `[S, S, Z]`.
+    pub(super) fn run(
+        &self,
+        backend: &B,
+        side: usize,
+        activations: &mut Activations<B>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        convolve(backend, side, &self.conv_in, activations)?;
+        let mut side = side;
+        for level in &self.levels {
+            side = level.run(backend, side, activations, cancel)?;
+        }
+        self.middle.run(backend, side, activations)?;
+        self.output.run(backend, side, activations)
+    }
+}
+
+/// Latents to pictures.
+pub(super) struct Decoder<B: Backend> {
+    conv_in: Layer<B>,
+    middle: Middle<B>,
+    /// From the smallest to the largest.
+    levels: Vec<Level<B>>,
+    output: Output<B>,
+}
+
+impl<B: Backend> Decoder<B> {
+    pub(super) fn take(weights: &mut Weights<'_, B>, config: &TokenizerConfig) -> Result<Self> {
+        let last = config.channel_multipliers.len() - 1;
+        let levels = (0..=last)
+            .rev()
+            .map(|level| {
+                let name = format!("decoder.up.{level}");
+                let inputs = config.level_channels((level + 1).min(last));
+                let outputs = config.level_channels(level);
+                let count = config.residual_blocks + 1;
+                Ok(Level {
+                    blocks: Level::take(weights, &name, count, inputs, outputs, level == last)?,
+                    resize: (level != 0)
+                        .then(|| Ok((weights.layer(&format!("{name}.upsample.conv"))?, Walk::Upsample)))
+                        .transpose()?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Decoder {
+            conv_in: weights.layer("decoder.conv_in")?,
+            middle: Middle::take(weights, "decoder.mid", config.level_channels(last))?,
+            levels,
+            output: Output::take(weights, "decoder", config.channels * config.channel_multipliers[0])?,
+        })
+    }
+
+    /// `current [side, side, Z]` to `[picture, picture, 3]`.
+    pub(super) fn run(
+        &self,
+        backend: &B,
+        side: usize,
+        activations: &mut Activations<B>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        convolve(backend, side, &self.conv_in, activations)?;
+        self.middle.run(backend, side, activations)?;
+        let mut side = side;
+        for level in &self.levels {
+            side = level.run(backend, side, activations, cancel)?;
+        }
+        self.output.run(backend, side, activations)
+    }
+}

@@ -1,0 +1,219 @@
+//! The transformer (3): blocks modulated by the class, two branches and heads over one base.
+
+mod block;
+mod condition;
+
+use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
+use hmar_error::Result;
+use hmar_ops::{Backend, Epilogue, Modulation, Rows, Span};
+
+use self::block::Block;
+pub(crate) use self::condition::Conditions;
+use crate::load::{Layer, LoadOptions, Wanted, Weights};
+use crate::plan::PassKind;
+
+/// A transformer's weights on a device.
+pub(crate) struct Transformer<B: Backend> {
+    pub(crate) config: ModelConfig,
+    /// Base blocks, then the next-scale branch, then the masked one.
+    blocks: Vec<Block<B>>,
+    /// Next-scale, then masked.
+    heads: Vec<Head<B>>,
+    shared_ada: Option<Layer<B>>,
+    class_embedding: B::Buffer<f32>,
+    start: B::Buffer<f32>,
+    /// Position, level and `word_embed_bias` of every token: `[N, C]`.
+    pub(crate) positional: B::Buffer<f32>,
+    pub(crate) word_embed: B::Matrix,
+    pub(crate) mask_embed: Option<B::Buffer<f32>>,
+    pub(crate) weight_bytes: u64,
+}
+
+struct Head<B: Backend> {
+    ada: Layer<B>,
+    out: Layer<B>,
+}
+
+/// Activations of a batch of sequences.
+pub(crate) struct Activations<B: Backend> {
+    /// The residual stream `[rows, C]`.
+    pub(crate) residual: B::Buffer<f32>,
+    normed: B::Buffer<f32>,
+    qkv: B::Buffer<f32>,
+    hidden: B::Buffer<f32>,
+    /// `[rows, V]`
+    pub(crate) logits: B::Buffer<f32>,
+}
+
+impl<B: Backend> Activations<B> {
+    pub(crate) fn allocate(backend: &B, config: &ModelConfig, rows: usize) -> Result<Self> {
+        Ok(Activations {
+            residual: backend.allocate(rows * config.width)?,
+            normed: backend.allocate(rows * config.width)?,
+            qkv: backend.allocate(rows * 3 * config.width)?,
+            hidden: backend.allocate(rows * config.mlp_ratio * config.width)?,
+            logits: backend.allocate(rows * config.codebook_size)?,
+        })
+    }
+}
+
+/// Keys and values of the scales so far, for block-causal attention (VAR): one buffer a block.
+pub(crate) struct Cache<B: Backend> {
+    blocks: Vec<B::Buffer<f32>>,
+    capacity: usize,
+}
+
+impl<B: Backend> Cache<B> {
+    pub(crate) fn allocate(backend: &B, config: &ModelConfig, sequences: usize) -> Result<Self> {
+        let capacity = config.tokens();
+        let length = sequences * capacity * 3 * config.width;
+        let blocks = (0..config.depth).map(|_| backend.allocate(length)).collect::<Result<_>>()?;
+        Ok(Cache { blocks, capacity })
+    }
+}
+
+/// The names of a layout's stacks of blocks and of its heads.
+fn stacks(config: &ModelConfig) -> (Vec<String>, Vec<&'static str>) {
+    let blocks = |stack: &'static str, count: usize| (0..count).map(move |i| format!("{stack}.{i}"));
+    match config.layout {
+        Layout::Combined => (
+            blocks("base_blocks", config.base_depth())
+                .chain(blocks("ns_blocks", config.branch_depth))
+                .chain(blocks("mask_blocks", config.branch_depth))
+                .collect(),
+            vec!["ns_head", "mask_head"],
+        ),
+        Layout::NextScale | Layout::Var => (blocks("blocks", config.depth).collect(), vec!["head"]),
+    }
+}
+
+impl<B: Backend> Transformer<B> {
+    pub(crate) fn load(
+        backend: &B,
+        config: ModelConfig,
+        source: &dyn TensorSource,
+        options: &LoadOptions<'_>,
+    ) -> Result<Self> {
+        let (block_names, head_names) = stacks(&config);
+        let combined = config.layout == Layout::Combined;
+        let word_bias = if combined { "word_embed_bias" } else { "word_embed.bias" };
+
+        let mut wanted = Wanted::new(options.precision);
+        ["pos_start", "pos_1LC", "lvl_embed.weight", "class_emb.weight", word_bias]
+            .iter()
+            .for_each(|name| wanted.vector(name));
+        wanted.exact_matrix("word_embed.weight");
+        if combined {
+            wanted.vector("mask_embed.weight");
+        }
+        if config.shared_ada_ln {
+            wanted.layer("shared_ada_lin.1");
+        }
+        block_names.iter().for_each(|name| Block::<B>::want(&mut wanted, name, &config));
+        for name in &head_names {
+            wanted.layer(&format!("{name}_nm.ada_lin.1"));
+            wanted.layer(name);
+        }
+        let mut weights = Weights::load(backend, source, wanted, options)?;
+
+        let levels = weights.vector("lvl_embed.weight");
+        let positions = weights.vector("pos_1LC");
+        let start: Vec<f32> =
+            weights.vector("pos_start").iter().zip(&positions).zip(&levels).map(|((s, p), l)| s + (p + l)).collect();
+        let word_bias = weights.vector(word_bias);
+        let positional = positional(&config, &positions, &levels, &word_bias);
+        Ok(Transformer {
+            blocks: block_names
+                .iter()
+                .map(|name| Block::take(&mut weights, name, &config))
+                .collect::<Result<_>>()?,
+            heads: head_names
+                .iter()
+                .map(|name| {
+                    Ok(Head {
+                        ada: weights.layer(&format!("{name}_nm.ada_lin.1"))?,
+                        out: weights.layer(name)?,
+                    })
+                })
+                .collect::<Result<_>>()?,
+            shared_ada: if config.shared_ada_ln { Some(weights.layer("shared_ada_lin.1")?) } else { None },
+            class_embedding: weights.buffer("class_emb.weight")?,
+            start: weights.to_device(&start)?,
+            positional: weights.to_device(&positional)?,
+            word_embed: weights.matrix("word_embed.weight"),
+            mask_embed: if combined { Some(weights.buffer("mask_embed.weight")?) } else { None },
+            weight_bytes: weights.bytes(),
+            config,
+        })
+    }
+
+    /// Indices of the blocks a pass runs through.
+    fn path(&self, kind: PassKind) -> impl Iterator<Item = usize> {
+        let (base, branch) = (self.config.base_depth(), self.config.branch_depth);
+        let first = base + if kind == PassKind::Masked { branch } else { 0 };
+        (0..base).chain(first..first + branch)
+    }
+
+    fn head(kind: PassKind) -> usize {
+        (kind == PassKind::Masked).into()
+    }
+
+    /// Writes the first scale's input to the start of every sequence.
+    pub(crate) fn embed_start(
+        &self,
+        backend: &B,
+        rows: Rows<'_, B>,
+        conditions: &Conditions<B>,
+        activations: &mut Activations<B>,
+    ) -> Result<()> {
+        let class = conditions.classes();
+        backend.embed_start(rows, self.config.width, class, &self.start, &mut activations.residual)
+    }
+
+    /// Runs the blocks and the head of a path over `activations.residual`, which holds the rows of `spans`; their
+    /// logits are left in `activations.logits`. With a `cache`, keys of earlier scales come from there.
+    #[allow(clippy::too_many_arguments, reason = "weights, condition, rows and buffers are each their own")]
+    pub(crate) fn forward(
+        &self,
+        backend: &B,
+        kind: PassKind,
+        conditions: &Conditions<B>,
+        rows: Rows<'_, B>,
+        spans: &[Span],
+        activations: &mut Activations<B>,
+        mut cache: Option<&mut Cache<B>>,
+    ) -> Result<()> {
+        for index in self.path(kind) {
+            let cache = cache.as_deref_mut().map(|cache| (&mut cache.blocks[index], cache.capacity));
+            self.blocks[index].run(
+                backend,
+                &self.config,
+                conditions.block(index),
+                rows,
+                spans,
+                activations,
+                cache,
+            )?;
+        }
+        let width = self.config.width;
+        let table = conditions.head(Self::head(kind));
+        let part = |index: usize| Modulation { table, stride: 2 * width, offset: index * width };
+        let head = &self.heads[Self::head(kind)];
+        let Activations { residual, normed, logits, .. } = activations;
+        backend.modulated_norm(rows, width, residual, part(0), part(1), normed)?;
+        backend.linear(rows.count(), normed, &head.out.weight, Some(&head.out.bias), Epilogue::Bias, logits)
+    }
+}
+
+/// `pos_1LC + lvl_embed + word_embed_bias` for every token.
+fn positional(config: &ModelConfig, positions: &[f32], levels: &[f32], bias: &[f32]) -> Vec<f32> {
+    let width = config.width;
+    let scales = config.pyramid.iter().enumerate();
+    let level_of = scales.flat_map(|(scale, side)| std::iter::repeat_n(scale, side * side));
+    let rows = positions.chunks_exact(width).zip(level_of);
+    rows.flat_map(|(row, scale)| {
+        let level = &levels[scale * width..(scale + 1) * width];
+        row.iter().zip(level).zip(bias).map(|((p, l), b)| (p + l) + b)
+    })
+    .collect()
+}
