@@ -154,13 +154,39 @@ impl<B: Backend> Tokenizer<B> {
         every_scale: bool,
         cancel: &Cancel,
     ) -> Result<Vec<u8>> {
+        let mut pictures = Vec::new();
+        self.each_scale(tokens, pyramid, |scale, latent, side| {
+            if every_scale || scale + 1 == pyramid.len() {
+                pictures.extend(self.decode_latent(latent, side, cancel)?.0);
+            }
+            Ok(())
+        })?;
+        Ok(pictures)
+    }
+
+    /// The latent `[S, S, Z]` that all scales of `tokens` add up to.
+    ///
+    /// # Errors
+    /// `ARGUMENT_OUT_OF_RANGE` when the tokens are not the pyramid's.
+    pub fn latent_of_tokens(&self, tokens: &[u32], pyramid: &[usize]) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; grid_side(pyramid).pow(2) * self.quantizer.width];
+        self.each_scale(tokens, pyramid, |_, latent, _| self.backend.download(latent, &mut values))?;
+        Ok(values)
+    }
+
+    /// Adds up the scales of `tokens`, showing the latent and its side after each.
+    fn each_scale(
+        &self,
+        tokens: &[u32],
+        pyramid: &[usize],
+        mut show: impl FnMut(usize, &B::Buffer<f32>, usize) -> Result<()> + Send,
+    ) -> Result<()> {
         check_tokens(tokens, pyramid, self.quantizer.vocabulary)?;
         self.backend.run(|| {
             let (backend, quantizer) = (&*self.backend, &self.quantizer);
             let latent = quantizer.latent(1, grid_side(pyramid));
             let mut buffers = LatentBuffers::allocate(backend, latent)?;
             let mut map = backend.allocate(latent.side * latent.side)?;
-            let mut pictures = Vec::new();
             let mut start = 0;
             for (scale, side) in pyramid.iter().enumerate() {
                 let count = side * side;
@@ -168,15 +194,13 @@ impl<B: Backend> Tokenizer<B> {
                 start += count;
                 quantizer.look_up(backend, count, &map, &mut buffers)?;
                 quantizer.blend_codes(backend, latent, pyramid, scale, Blend::Add, &mut buffers)?;
-                if every_scale || scale + 1 == pyramid.len() {
-                    pictures.extend(self.decode_latent(&buffers.latent, latent.side, cancel)?.0);
-                }
+                show(scale, &buffers.latent, latent.side)?;
             }
-            Ok(pictures)
+            Ok(())
         })
     }
 
-    /// The picture of one latent `[S, S, Z]`: bytes, and the values in [−1, 1] before rounding if `exact`.
+    /// The picture of one latent `[S, S, Z]`: as bytes, and as values before they are clamped and rounded.
     pub(crate) fn decode_latent(
         &self,
         latent: &B::Buffer<f32>,
