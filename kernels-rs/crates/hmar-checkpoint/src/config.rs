@@ -1,8 +1,10 @@
 //! What models and tokenizers are made of.
 
+mod file;
 mod model;
 mod tokenizer;
 
+pub use file::{ConfigFile, ModelSection, TokenizerSection};
 pub use model::{Layout, ModelConfig};
 pub use tokenizer::TokenizerConfig;
 

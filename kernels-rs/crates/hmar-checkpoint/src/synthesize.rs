@@ -1,0 +1,98 @@
+//! A folder of synthetic weights of released size.
+
+use crate::config::{ConfigFile, ModelConfig, TokenizerConfig};
+use crate::convert::describe;
+use crate::safetensors::{Progress, StoreAs, WriteOptions, stored_bytes, unwritable, write_safetensors};
+use crate::{Layout, PYRAMID_256, Synthetic, TensorSource};
+use hmar_error::{Code, Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Nobody owns pseudo-random numbers; the files say so in the terms of the project that made them.
+const LICENSE: &str = "MIT OR Apache-2.0";
+
+/// Which synthetic weights to write, and where.
+#[derive(Clone, Debug)]
+pub struct Synthesize {
+    /// D, 1 to 64; the width is 64 · D.
+    pub depth: usize,
+    /// Which blocks the model has.
+    pub layout: Layout,
+    /// The folder, made if it is missing.
+    pub output: PathBuf,
+    /// How weights are stored.
+    pub store: StoreAs,
+}
+
+/// Writes `model.safetensors`, `tokenizer.safetensors` and `config.json`: the released configuration at any depth, with
+/// reproducible weights (see [`Synthetic`]). Files of these names are replaced. After a failure none of them is left.
+///
+/// # Errors
+/// `ARGUMENT_OUT_OF_RANGE` for the depth, `FILE_UNWRITABLE`, `CANCELLED`.
+pub fn synthesize(options: &Synthesize, progress: &Progress<'_>, cancel: &AtomicBool) -> Result<()> {
+    if !(1..=64).contains(&options.depth) {
+        return Err(Error::new(Code::ArgumentOutOfRange, "A synthetic model cannot have this depth.")
+            .found(options.depth)
+            .expected("1 to 64"));
+    }
+    fs::create_dir_all(&options.output).map_err(|error| unwritable(&options.output, &error))?;
+    let files =
+        ["model.safetensors", "tokenizer.safetensors", "config.json"].map(|name| options.output.join(name));
+    let written = write_all(options, &files, progress, cancel);
+    if written.is_err() {
+        for file in &files {
+            // Most of them were never made.
+            let _ = fs::remove_file(file);
+        }
+    }
+    written
+}
+
+fn write_all(
+    options: &Synthesize,
+    [model_path, tokenizer_path, config_path]: &[PathBuf; 3],
+    progress: &Progress<'_>,
+    cancel: &AtomicBool,
+) -> Result<()> {
+    let name = format!("synthetic-d{}", options.depth);
+    let model =
+        ModelConfig { name: Some(name.clone()), ..ModelConfig::released(options.depth, options.layout) };
+    let tokenizer = TokenizerConfig { pyramid: Some(PYRAMID_256.to_vec()), ..TokenizerConfig::released() };
+    let model_source = Synthetic::model(&model);
+    let tokenizer_source = Synthetic::tokenizer(&tokenizer);
+    let model_config = ConfigFile::of_model(&model);
+    let tokenizer_config = ConfigFile::of_tokenizer(&tokenizer);
+    let first = stored_bytes(model_source.tensors(), options.store);
+    let total = first + stored_bytes(tokenizer_source.tensors(), options.store);
+
+    let write = |path: &Path, source: &dyn TensorSource, config: &ConfigFile, before: u64| {
+        let mut metadata = describe(config)?;
+        metadata.insert("license".into(), LICENSE.into());
+        let write = WriteOptions {
+            store: options.store,
+            metadata: &metadata,
+            allow_non_finite: false,
+            progress: &|done, _| progress(before + done, total),
+            cancel,
+        };
+        write_safetensors(path, source, &write)
+    };
+    write(model_path, &model_source, &model_config, 0)?;
+    write(tokenizer_path, &tokenizer_source, &tokenizer_config, first)?;
+
+    let mut config = ConfigFile {
+        name: Some(name),
+        resolution: Some(PYRAMID_256[PYRAMID_256.len() - 1] * tokenizer.downsample()),
+        tokenizer: tokenizer_config.tokenizer,
+        ..model_config
+    };
+    if let (Some(model), Some(tokenizer)) = (&mut config.model, &mut config.tokenizer) {
+        model.file = Some("model.safetensors".into());
+        tokenizer.file = Some("tokenizer.safetensors".into());
+    }
+    let json = serde_json::to_string_pretty(&config).map_err(|error| {
+        Error::new(Code::Internal, format!("A configuration cannot be written: {error}."))
+    })?;
+    fs::write(config_path, json + "\n").map_err(|error| unwritable(config_path, &error))
+}
