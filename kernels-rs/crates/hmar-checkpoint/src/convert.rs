@@ -3,9 +3,10 @@
 use crate::checkpoint::{Part, open};
 use crate::config::ConfigFile;
 use crate::digest::sha256;
+use crate::file::SharedFile;
 use crate::locate::file_of;
 use crate::model::{ModelCheckpoint, OpenModel};
-use crate::safetensors::{Progress, StoreAs, WriteOptions, write_safetensors};
+use crate::safetensors::{Progress, StoreAs, WriteOptions, stored_bytes, write_safetensors};
 use crate::tokenizer::TokenizerCheckpoint;
 use crate::{Layout, TensorInfo, TensorSource};
 use hmar_error::{Code, Error, Result};
@@ -59,7 +60,7 @@ pub struct Converted {
 }
 
 /// Converts a checkpoint into one safetensors file with canonical names. Its metadata state `license`, `source_sha256`
-/// and `config`, so that it can be opened without its surroundings.
+/// and `config`, so that it can be opened without its surroundings. Progress counts the bytes hashed and those written.
 ///
 /// # Errors
 /// Those of [`ModelCheckpoint::open`] and [`write_safetensors`]; `CONFIG_AMBIGUOUS` when a training checkpoint has both
@@ -85,8 +86,14 @@ pub fn convert(options: &Convert, progress: &Progress<'_>, cancel: &AtomicBool) 
     };
     let license = options.license.clone().or(license);
 
-    // Hashing takes as long as converting; the metadata are wanted first, so it cannot be done beside it.
-    let hashes = inputs.iter().map(|path| sha256(path, cancel)).collect::<Result<Vec<_>>>()?;
+    let sizes = inputs.iter().map(|path| Ok(SharedFile::open(path)?.len())).collect::<Result<Vec<_>>>()?;
+    let total = sizes.iter().sum::<u64>() + stored_bytes(source.tensors(), options.store);
+    let mut done = 0;
+    let mut hashes = Vec::new();
+    for (path, size) in inputs.iter().zip(sizes) {
+        hashes.push(sha256(path, &|hashed| progress(done + hashed, total), cancel)?);
+        done += size;
+    }
     let source_sha256 = hashes.join(",");
     let mut metadata = describe(&config)?;
     metadata.insert("source_sha256".into(), source_sha256.clone());
@@ -95,7 +102,7 @@ pub fn convert(options: &Convert, progress: &Progress<'_>, cancel: &AtomicBool) 
         store: options.store,
         metadata: &metadata,
         allow_non_finite: options.allow_non_finite,
-        progress,
+        progress: &|written, _| progress(done + written, total),
         cancel,
     };
     let bytes = write_safetensors(&options.output, &*source, &write)?;

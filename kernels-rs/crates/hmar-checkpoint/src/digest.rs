@@ -4,8 +4,8 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The SHA-256 of a file, in hexadecimal.
-pub(crate) fn sha256(path: &Path, cancel: &AtomicBool) -> Result<String> {
+/// The SHA-256 of a file, in hexadecimal. `progress` takes the bytes that are done.
+pub(crate) fn sha256(path: &Path, progress: &dyn Fn(u64), cancel: &AtomicBool) -> Result<String> {
     let file = SharedFile::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -19,6 +19,7 @@ pub(crate) fn sha256(path: &Path, cancel: &AtomicBool) -> Result<String> {
         file.read_at(block, position)?;
         hasher.update(&*block);
         position += length;
+        progress(position);
     }
     file.check_unchanged()?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())

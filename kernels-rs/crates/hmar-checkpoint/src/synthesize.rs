@@ -12,6 +12,10 @@ use std::sync::atomic::AtomicBool;
 /// Nobody owns pseudo-random numbers; the files say so in the terms of the project that made them.
 const LICENSE: &str = "MIT OR Apache-2.0";
 
+const MODEL: &str = "model.safetensors";
+const TOKENIZER: &str = "tokenizer.safetensors";
+const CONFIG: &str = "config.json";
+
 /// Which synthetic weights to write, and where.
 #[derive(Clone, Debug)]
 pub struct Synthesize {
@@ -26,7 +30,8 @@ pub struct Synthesize {
 }
 
 /// Writes `model.safetensors`, `tokenizer.safetensors` and `config.json`: the released configuration at any depth, with
-/// reproducible weights (see [`Synthetic`]). Files of these names are replaced. After a failure none of them is left.
+/// reproducible weights (see [`Synthetic`]). Files of these names are replaced. After a failure
+/// what stood there before still does.
 ///
 /// # Errors
 /// `ARGUMENT_OUT_OF_RANGE` for the depth, `FILE_UNWRITABLE`, `CANCELLED`.
@@ -37,21 +42,22 @@ pub fn synthesize(options: &Synthesize, progress: &Progress<'_>, cancel: &Atomic
             .expected("1 to 64"));
     }
     fs::create_dir_all(&options.output).map_err(|error| unwritable(&options.output, &error))?;
-    let files =
-        ["model.safetensors", "tokenizer.safetensors", "config.json"].map(|name| options.output.join(name));
-    let written = write_all(options, &files, progress, cancel);
-    if written.is_err() {
-        for file in &files {
-            // Most of them were never made.
-            let _ = fs::remove_file(file);
-        }
+    // Beside what may stand there already, which is replaced when all three are complete.
+    let temporary = tempfile::Builder::new()
+        .prefix(".hmar-")
+        .tempdir_in(&options.output)
+        .map_err(|error| unwritable(&options.output, &error))?;
+    write_all(options, temporary.path(), progress, cancel)?;
+    for name in [MODEL, TOKENIZER, CONFIG] {
+        let path = options.output.join(name);
+        fs::rename(temporary.path().join(name), &path).map_err(|error| unwritable(&path, &error))?;
     }
-    written
+    Ok(())
 }
 
 fn write_all(
     options: &Synthesize,
-    [model_path, tokenizer_path, config_path]: &[PathBuf; 3],
+    folder: &Path,
     progress: &Progress<'_>,
     cancel: &AtomicBool,
 ) -> Result<()> {
@@ -78,8 +84,8 @@ fn write_all(
         };
         write_safetensors(path, source, &write)
     };
-    write(model_path, &model_source, &model_config, 0)?;
-    write(tokenizer_path, &tokenizer_source, &tokenizer_config, first)?;
+    write(&folder.join(MODEL), &model_source, &model_config, 0)?;
+    write(&folder.join(TOKENIZER), &tokenizer_source, &tokenizer_config, first)?;
 
     let mut config = ConfigFile {
         name: Some(name),
@@ -88,11 +94,12 @@ fn write_all(
         ..model_config
     };
     if let (Some(model), Some(tokenizer)) = (&mut config.model, &mut config.tokenizer) {
-        model.file = Some("model.safetensors".into());
-        tokenizer.file = Some("tokenizer.safetensors".into());
+        model.file = Some(MODEL.into());
+        tokenizer.file = Some(TOKENIZER.into());
     }
     let json = serde_json::to_string_pretty(&config).map_err(|error| {
         Error::new(Code::Internal, format!("A configuration cannot be written: {error}."))
     })?;
-    fs::write(config_path, json + "\n").map_err(|error| unwritable(config_path, &error))
+    let config_path = folder.join(CONFIG);
+    fs::write(&config_path, json + "\n").map_err(|error| unwritable(&config_path, &error))
 }
