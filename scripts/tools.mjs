@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { root } from './run.mjs'
 
 /**
- * What building needs beside npm, oldest version first.
+ * The tools that building needs beside npm and that are missing or too old.
  *
- * @returns {{ name: string, needed: string, found: string | undefined, install: string }[]} What is missing or too old,
- * with the command that installs it.
+ * @returns {{ name: string, needed: string, found: string | undefined, install: string }[]} Each with the command that
+ * installs it.
  */
 export function missingTools(probe = versionOf, platform = process.platform) {
   const rust = rustVersion()
@@ -18,7 +18,7 @@ export function missingTools(probe = versionOf, platform = process.platform) {
       : "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y && . ~/.cargo/env"
   const tools = [
     { name: 'Node.js', command: 'node', needed: node, install: nodeCommand(platform) },
-    { name: 'Rust (rustc)', command: 'rustc', needed: rust, install: rustup, update: 'rustup update stable' },
+    // cargo comes with rustc, and in the same version.
     { name: 'Rust (cargo)', command: 'cargo', needed: rust, install: rustup, update: 'rustup update stable' },
   ]
   // On Windows rustup itself asks for the linker.

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { describeMissing, isOlder, missingTools } from './tools.mjs'
 
-const complete = { node: '22.1.0', rustc: '1.99.0', cargo: '1.99.0', cc: '14.2.0', 'apt-get': '3.0.0' }
+const complete = { node: '22.1.0', cargo: '1.99.0', cc: '14.2.0', 'apt-get': '3.0.0' }
 const machine = (tools) => (command) => ({ ...complete, ...tools })[command]
 
 describe('missingTools', () => {
@@ -10,8 +10,8 @@ describe('missingTools', () => {
   })
 
   it('names what is not there, with the command that installs it here', () => {
-    const missing = missingTools(machine({ rustc: undefined, cargo: undefined, cc: undefined }), 'linux')
-    expect(missing.map(({ name }) => name)).toEqual(['Rust (rustc)', 'Rust (cargo)', 'a C linker (cc)'])
+    const missing = missingTools(machine({ cargo: undefined, cc: undefined }), 'linux')
+    expect(missing.map(({ name }) => name)).toEqual(['Rust (cargo)', 'a C linker (cc)'])
     expect(describeMissing(missing)).toContain('Rust (cargo) is not installed. To install it:\n\n    curl ')
     expect(describeMissing(missing)).toContain('sudo apt-get install -y build-essential')
   })
@@ -25,7 +25,7 @@ describe('missingTools', () => {
   })
 
   it('says what is too old', () => {
-    const missing = missingTools(machine({ node: '18.20.0', rustc: '1.70.0' }), 'linux')
+    const missing = missingTools(machine({ node: '18.20.0', cargo: '1.70.0' }), 'linux')
     expect(describeMissing(missing)).toMatch(/^Node\.js is 18\.20\.0, at least 20\.19 is needed\./)
     expect(describeMissing(missing)).toContain('    rustup update stable')
   })
