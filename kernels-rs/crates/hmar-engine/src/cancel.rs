@@ -15,6 +15,11 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// The flag itself.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// # Errors
     /// `CANCELLED` once [`Cancel::cancel`] was called.
     pub fn check(&self) -> Result<()> {

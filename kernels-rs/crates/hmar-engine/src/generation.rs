@@ -153,7 +153,14 @@ impl<B: Backend> Session<B> {
         };
         model.backend.run(|| {
             for (index, labels) in request.labels.chunks(batch).enumerate() {
-                let mut generation = Generation::start(model, request, buffers, index * batch, labels, &mut generated.timings)?;
+                let mut generation = Generation::start(
+                    model,
+                    request,
+                    buffers,
+                    index * batch,
+                    labels,
+                    &mut generated.timings,
+                )?;
                 for pass in 0..request.plan.passes.len() {
                     cancel.check()?;
                     generation.step(pass, &mut generated.timings)?;
@@ -294,8 +301,8 @@ impl<'a, B: Backend> Generation<'a, B> {
             PassKind::Masked | PassKind::NextScale => t == 0.0,
         };
         // With a cache, later scales attend to the unconditional half of this one.
-        let cached = self.buffers.cache.is_some()
-            && self.request.plan.passes.iter().any(|pass| pass.guidance != 0.0);
+        let cached =
+            self.buffers.cache.is_some() && self.request.plan.passes.iter().any(|pass| pass.guidance != 0.0);
         if negligible && !cached { 1 } else { 2 }
     }
 
@@ -311,7 +318,14 @@ impl<'a, B: Backend> Generation<'a, B> {
         let spans = [Span { queries: before..before + positions, keys: 0..before + positions }];
         let transformer = &self.model.transformer;
         transformer.forward(backend, pass.kind, conditions, rows, &spans, activations, cache.as_mut())?;
-        let draw = self.request.token_draw(self.first_image, self.images, index, positions, halves, config.codebook_size);
+        let draw = self.request.token_draw(
+            self.first_image,
+            self.images,
+            index,
+            positions,
+            halves,
+            config.codebook_size,
+        );
         let only = (pass.kind == PassKind::Masked).then_some(&inputs.mask);
         backend.draw_tokens(&draw, &mut activations.logits, only, &mut inputs.tokens, confidence)
     }
@@ -324,7 +338,8 @@ impl<'a, B: Backend> Generation<'a, B> {
         }
         let config = self.model.config();
         let positions = config.pyramid[pass.scale].pow(2);
-        let draw = self.request.token_draw(self.first_image, self.images, index, positions, 1, config.codebook_size);
+        let draw =
+            self.request.token_draw(self.first_image, self.images, index, positions, 1, config.codebook_size);
         let ramp = pass.scale as f64 / (config.pyramid.len() - 1).max(1) as f64;
         let Buffers { activations, inputs, .. } = &mut *self.buffers;
         let quantizer = &self.model.quantizer;

@@ -122,7 +122,8 @@ impl<B: Backend> Model<B> {
                 } else {
                     let mask: Option<Vec<u8>> = masked.map(|positions| {
                         let mut mask = vec![0; side * side];
-                        let inside = positions.iter().map(|&p| p as usize).filter(|p| (start..end).contains(p));
+                        let inside =
+                            positions.iter().map(|&p| p as usize).filter(|p| (start..end).contains(p));
                         inside.for_each(|position| mask[position - start] = 1);
                         mask
                     });

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn ties_fall_as_the_released_models_were_trained() {
-        let table = |scales: usize| (0..scales).map(|scale| phi_of_scale(scale, scales, 4)).collect::<Vec<_>>();
+        let table =
+            |scales: usize| (0..scales).map(|scale| phi_of_scale(scale, scales, 4)).collect::<Vec<_>>();
         assert_eq!(table(6), [0, 0, 1, 2, 3, 3]);
         assert_eq!(table(10), [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]);
         assert_eq!(table(14), [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]);

@@ -9,9 +9,9 @@ use hmar_error::{Code, Error, Result};
 use hmar_ops::{Backend, Blend, ConvolutionShape, Walk};
 
 use self::network::{Activations, Decoder, Encoder};
+use crate::Cancel;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
 use crate::quantizer::{LatentBuffers, Quantizer};
-use crate::Cancel;
 
 /// A tokenizer on a device.
 pub struct Tokenizer<B: Backend> {
@@ -23,7 +23,7 @@ pub struct Tokenizer<B: Backend> {
     quant_conv: Layer<B>,
     post_quant_conv: Layer<B>,
     weight_bytes: u64,
-    /// The activations of the size used last; one call at a time uses them.
+    /// The activations of the size used last, while no call uses them.
     activations: Mutex<Option<Activations<B>>>,
 }
 
@@ -97,16 +97,18 @@ impl<B: Backend> Tokenizer<B> {
         let side = grid_side(pyramid);
         let picture_side = side * self.config.downsample();
         if pixels.len() != 3 * picture_side * picture_side {
-            return Err(Error::new(Code::ArgumentOutOfRange, "The picture does not have the pyramid's size.")
-                .found(format!("{} values", pixels.len()))
-                .expected(format!("3×{picture_side}×{picture_side}")));
+            return Err(Error::new(
+                Code::ArgumentOutOfRange,
+                "The picture does not have the pyramid's size.",
+            )
+            .found(format!("{} values", pixels.len()))
+            .expected(format!("3×{picture_side}×{picture_side}")));
         }
         let latent = self.quantizer.latent(1, side);
         let mut buffers = LatentBuffers::allocate(backend, latent)?;
         self.with_activations(picture_side, |activations| {
             let area = picture_side * picture_side;
-            let interleaved: Vec<f32> =
-                (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
+            let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
             backend.upload(&interleaved, &mut activations.current)?;
             self.encoder.run(backend, picture_side, activations, cancel)?;
             let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
@@ -241,12 +243,16 @@ impl<B: Backend> Tokenizer<B> {
         picture_side: usize,
         work: impl FnOnce(&mut Activations<B>) -> Result<R>,
     ) -> Result<R> {
-        let mut slot = self.activations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if slot.as_ref().is_none_or(|activations| activations.picture_side != picture_side) {
-            *slot = None;
-            *slot = Some(Activations::allocate(&*self.backend, &self.config, picture_side)?);
-        }
-        work(slot.as_mut().expect("allocated above"))
+        // Taken out, not locked: a thread that waits within `work` may start another call's.
+        let lock = || self.activations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let kept = lock().take().filter(|activations| activations.picture_side == picture_side);
+        let mut activations = match kept {
+            Some(activations) => activations,
+            None => Activations::allocate(&*self.backend, &self.config, picture_side)?,
+        };
+        let result = work(&mut activations);
+        *lock() = Some(activations);
+        result
     }
 }
 

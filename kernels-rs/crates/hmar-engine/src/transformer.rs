@@ -118,8 +118,13 @@ impl<B: Backend> Transformer<B> {
 
         let levels = weights.vector("lvl_embed.weight");
         let positions = weights.vector("pos_1LC");
-        let start: Vec<f32> =
-            weights.vector("pos_start").iter().zip(&positions).zip(&levels).map(|((s, p), l)| s + (p + l)).collect();
+        let start: Vec<f32> = weights
+            .vector("pos_start")
+            .iter()
+            .zip(&positions)
+            .zip(&levels)
+            .map(|((s, p), l)| s + (p + l))
+            .collect();
         let word_bias = weights.vector(word_bias);
         let positional = positional(&config, &positions, &levels, &word_bias);
         Ok(Transformer {

@@ -1,1 +1,40 @@
-//! placeholder
+//! The engine as a Node addon: bindings, nothing else. Work runs on Node's worker threads, its errors cross as JSON,
+//! panics are caught.
+
+mod checkpoint;
+mod device;
+mod error;
+mod job;
+mod model;
+mod sampler;
+mod tokenizer;
+
+use napi_derive::napi;
+
+/// The addon's version.
+#[napi]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Asks work to end early.
+#[napi]
+#[derive(Default)]
+pub struct CancelToken {
+    pub(crate) cancel: hmar_engine::Cancel,
+}
+
+#[napi]
+impl CancelToken {
+    /// A token that nobody has cancelled.
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the work that has this token at its next step.
+    #[napi]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}

@@ -86,9 +86,9 @@ impl<B: Backend> Block<B> {
         cache: Option<(&mut B::Buffer<f32>, usize)>,
     ) -> Result<()> {
         let width = config.width;
-        let part =
-            |index: usize| Modulation { table: modulations, stride: 6 * width, offset: index * width };
-        let [attention_gate, feed_forward_gate, scale1, scale2, shift1, shift2] = [0, 1, 2, 3, 4, 5].map(part);
+        let part = |index: usize| Modulation { table: modulations, stride: 6 * width, offset: index * width };
+        let [attention_gate, feed_forward_gate, scale1, scale2, shift1, shift2] =
+            [0, 1, 2, 3, 4, 5].map(part);
         let count = rows.count();
         let Activations { residual, normed, qkv, hidden, .. } = activations;
 

@@ -17,7 +17,10 @@ pub struct Golden(Vec<u8>);
 impl Golden {
     pub fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fixtures/golden");
-        Golden(std::fs::read(folder.join(format!("{name}.safetensors"))).expect("the fixture is in the repository"))
+        Golden(
+            std::fs::read(folder.join(format!("{name}.safetensors")))
+                .expect("the fixture is in the repository"),
+        )
     }
 
     fn bytes(&self, tensor: &str) -> Vec<u8> {

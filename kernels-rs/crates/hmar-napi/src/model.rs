@@ -1,0 +1,143 @@
+//! The model.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hmar_checkpoint::{ModelCheckpoint, OpenModel, TokenizerCheckpoint};
+use hmar_engine::{LoadOptions, Model};
+use hmar_error::Result;
+use hmar_ops::CpuBackend;
+use napi::bindgen_prelude::{Float32Array, Int32Array};
+use napi_derive::napi;
+
+use crate::CancelToken;
+use crate::checkpoint::{config_json, mode};
+use crate::device::{cpu, precision};
+use crate::error::closed;
+use crate::job::{OnProgress, Promised, report, start_converted};
+use crate::tokenizer::unsigned;
+
+/// How a model is loaded.
+#[napi(object)]
+pub struct ModelOptions {
+    /// One file (or the folder it is in), or two training files: next-scale and masked.
+    pub paths: Vec<String>,
+    /// The tokenizer's file, for codebook and φ.
+    pub quantizer: String,
+    /// A configuration as JSON, before any beside the file.
+    pub config: Option<String>,
+    /// `next-scale` or `var`, where the file does not say.
+    pub mode: Option<String>,
+    /// `f32` or `bf16`.
+    pub dtype: String,
+    /// Worker threads; as many as cores by default.
+    pub threads: Option<u32>,
+    /// Keep NaN and infinite weights.
+    pub allow_non_finite: Option<bool>,
+}
+
+/// Which logits to compute.
+#[napi(object)]
+pub struct LogitsRequest {
+    /// The whole pyramid's tokens.
+    pub tokens: Int32Array,
+    /// The class; the one after the last is the null class.
+    pub label: u32,
+    /// `next-scale` or `masked`.
+    pub pass: String,
+    /// Positions of the pyramid that a masked pass is to predict.
+    pub masked_positions: Option<Int32Array>,
+}
+
+/// A model with the quantiser its inputs are made with.
+pub struct Loaded {
+    model: Model<CpuBackend>,
+    phi_count: usize,
+}
+
+/// A loaded model.
+#[napi]
+pub struct NativeModel {
+    inner: Option<Arc<Loaded>>,
+}
+
+impl NativeModel {
+    pub(crate) fn open(&self) -> napi::Result<Arc<Loaded>> {
+        self.inner.clone().ok_or_else(|| closed("model"))
+    }
+}
+
+impl std::ops::Deref for Loaded {
+    type Target = Model<CpuBackend>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.model
+    }
+}
+
+#[napi]
+impl NativeModel {
+    /// Loads a model.
+    #[napi]
+    pub fn load(
+        options: ModelOptions,
+        token: &CancelToken,
+        on_progress: Option<OnProgress>,
+    ) -> Promised<Loaded, NativeModel> {
+        let cancel = token.cancel.clone();
+        let load = move || -> Result<_> {
+            let ModelCheckpoint { config, source, .. } = ModelCheckpoint::open(&OpenModel {
+                paths: options.paths.iter().map(PathBuf::from).collect(),
+                config: options.config,
+                mode: mode(options.mode.as_deref())?,
+            })?;
+            let quantizer = TokenizerCheckpoint::open(&PathBuf::from(&options.quantizer), None)?;
+            let load = LoadOptions {
+                precision: precision(&options.dtype)?,
+                allow_non_finite: options.allow_non_finite.unwrap_or(false),
+                cancel,
+                progress: &report(on_progress),
+            };
+            let backend = cpu(options.threads)?;
+            let phi_count = quantizer.config.phi_count;
+            let model = Model::load(backend, config, &*source, &quantizer.config, &*quantizer.source, &load)?;
+            Ok(Loaded { model, phi_count })
+        };
+        start_converted(load, |model| NativeModel { inner: Some(Arc::new(model)) })
+    }
+
+    /// Its configuration as JSON.
+    #[napi]
+    pub fn config_json(&self) -> napi::Result<String> {
+        let model = self.open()?;
+        config_json(model.config(), "phiCount", model.phi_count)
+    }
+
+    /// Bytes its weights take.
+    #[napi]
+    pub fn weight_bytes(&self) -> napi::Result<f64> {
+        Ok(self.open()?.weight_bytes() as f64)
+    }
+
+    /// Teacher-forced logits `[N, V]`, before guidance.
+    #[napi]
+    pub fn logits(
+        &self,
+        request: LogitsRequest,
+        token: &CancelToken,
+    ) -> napi::Result<Promised<Vec<f32>, Float32Array>> {
+        let (model, cancel) = (self.open()?, token.cancel.clone());
+        let tokens = unsigned(&request.tokens);
+        let masked = (request.pass == "masked")
+            .then(|| request.masked_positions.as_deref().map(unsigned).unwrap_or_default());
+        let label = request.label;
+        let compute = move || model.logits(&tokens, label, masked.as_deref(), &cancel);
+        Ok(start_converted(compute, Float32Array::new))
+    }
+
+    /// Lets the weights go, once the calls under way are done with them.
+    #[napi]
+    pub fn close(&mut self) {
+        self.inner = None;
+    }
+}

@@ -1,0 +1,232 @@
+//! The sampler: a model, a tokenizer and the buffers of a batch.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hmar_engine::{Event, Generated, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer};
+use hmar_error::{Code, Error, Result};
+use hmar_ops::CpuBackend;
+use hmar_ops::sampling::TokenSampling;
+use napi::Status;
+use napi::bindgen_prelude::{BigInt, Int32Array, Uint8Array};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
+use napi_derive::napi;
+
+use crate::CancelToken;
+use crate::error::{closed, to_js};
+use crate::job::{Promised, start_converted};
+use crate::model::{Loaded, NativeModel};
+use crate::tokenizer::{NativeTokenizer, signed};
+
+/// One pass of a plan.
+#[napi(object)]
+pub struct PassOptions {
+    /// `next-scale` or `masked`.
+    pub kind: String,
+    /// The scale, counted from 1.
+    pub scale: u32,
+    /// Tokens that this pass fixes.
+    pub commits: u32,
+    /// t of `(1+t)·cond − t·uncond`.
+    pub guidance: f64,
+    /// Divides the logits.
+    pub temperature: f64,
+    /// 0 is off.
+    pub top_k: u32,
+    /// 0 is off.
+    pub top_p: f64,
+    /// 0 is off.
+    pub min_p: f64,
+    /// Soft decoding.
+    pub smooth: bool,
+}
+
+/// What to generate.
+#[napi(object)]
+pub struct GenerateRequest {
+    /// The plan.
+    pub passes: Vec<PassOptions>,
+    /// One class an image.
+    pub labels: Vec<u32>,
+    /// Below 2⁶⁴.
+    pub seed: BigInt,
+    /// The first image's index within the whole job.
+    pub first_image: u32,
+    /// Images generated together.
+    pub batch_size: u32,
+    /// Skip the unconditional half of masked passes whose guidance is below 1e-4.
+    pub skip_negligible_guidance: bool,
+    /// Return the token maps after every pass.
+    pub trace: bool,
+}
+
+/// Something that has been done.
+#[napi(object)]
+pub struct GenerateEvent {
+    /// `pass` or `decode`.
+    pub kind: String,
+    /// The first image, within the request.
+    pub first_image: u32,
+    /// How many images.
+    pub images: u32,
+    /// The pass.
+    pub pass: Option<u32>,
+    /// Passes of the plan.
+    pub passes: Option<u32>,
+}
+
+/// Where the time went.
+#[napi(object)]
+pub struct GenerateTimings {
+    /// AdaLN's modulations.
+    pub condition_ms: f64,
+    /// Each pass, over all batches.
+    pub pass_ms: Vec<f64>,
+    /// The decoder.
+    pub decode_ms: f64,
+    /// Everything.
+    pub total_ms: f64,
+}
+
+/// What was generated.
+#[napi(object)]
+pub struct GenerateResult {
+    /// `[images, side, side, 3]`
+    pub pixels: Uint8Array,
+    /// `[images, N]`
+    pub tokens: Int32Array,
+    /// `[images, Σ p² over passes]`
+    pub trace: Option<Int32Array>,
+    /// Where the time went.
+    pub timings: GenerateTimings,
+}
+
+type OnEvent = ThreadsafeFunction<GenerateEvent, UnknownReturnValue, GenerateEvent, Status, false, true>;
+
+struct Parts {
+    model: Arc<Loaded>,
+    tokenizer: Arc<Tokenizer<CpuBackend>>,
+    /// One request at a time uses the buffers.
+    session: Mutex<Session<CpuBackend>>,
+}
+
+/// A model and a tokenizer, generating.
+#[napi]
+pub struct NativeSampler {
+    inner: Option<Arc<Parts>>,
+}
+
+#[napi]
+impl NativeSampler {
+    /// A sampler over a loaded model and tokenizer. It keeps both alive.
+    #[napi(constructor)]
+    pub fn new(model: &NativeModel, tokenizer: &NativeTokenizer) -> napi::Result<Self> {
+        let (model, tokenizer) = (model.open()?, tokenizer.open()?);
+        Ok(NativeSampler { inner: Some(Arc::new(Parts { model, tokenizer, session: Mutex::default() })) })
+    }
+
+    /// Generates images.
+    #[napi]
+    pub fn generate(
+        &self,
+        request: GenerateRequest,
+        token: &CancelToken,
+        on_event: Option<OnEvent>,
+    ) -> napi::Result<Promised<Generated, GenerateResult>> {
+        let parts = self.inner.clone().ok_or_else(|| closed("sampler"))?;
+        let cancel = token.cancel.clone();
+        let request = engine_request(request).map_err(|error| to_js(&error))?;
+        let passes = request.plan.passes.len() as u32;
+        let work = move || {
+            let report = |event: Event| {
+                if let Some(listener) = &on_event {
+                    listener.call(event_for_js(event, passes), ThreadsafeFunctionCallMode::NonBlocking);
+                }
+            };
+            let mut session = parts.session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.generate(&parts.model, &parts.tokenizer, &request, &cancel, &report)
+        };
+        Ok(start_converted(work, result_for_js))
+    }
+
+    /// Lets the buffers go, once the call under way is done with them.
+    #[napi]
+    pub fn close(&mut self) {
+        self.inner = None;
+    }
+}
+
+fn engine_request(request: GenerateRequest) -> Result<Request> {
+    let (negative, seed, lossless) = request.seed.get_u64();
+    if negative || !lossless {
+        return Err(Error::new(Code::ArgumentOutOfRange, "The seed is out of range.").expected("0 … 2⁶⁴ − 1"));
+    }
+    Ok(Request {
+        labels: request.labels,
+        plan: Plan { passes: request.passes.into_iter().map(pass).collect::<Result<_>>()? },
+        seed,
+        first_image: request.first_image,
+        batch: request.batch_size as usize,
+        skip_negligible_guidance: request.skip_negligible_guidance,
+        trace: request.trace,
+    })
+}
+
+fn pass(options: PassOptions) -> Result<Pass> {
+    let kind = match options.kind.as_str() {
+        "next-scale" => PassKind::NextScale,
+        "masked" => PassKind::Masked,
+        other => {
+            return Err(Error::new(Code::PlanInvalid, "A pass is of an unknown kind.")
+                .found(other)
+                .expected("next-scale or masked"));
+        }
+    };
+    let scale = (options.scale as usize).checked_sub(1);
+    Ok(Pass {
+        kind,
+        scale: scale.ok_or_else(|| Error::new(Code::PlanInvalid, "Scales are counted from 1.").found(0))?,
+        commits: options.commits as usize,
+        guidance: options.guidance,
+        sampling: TokenSampling {
+            temperature: options.temperature as f32,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            min_p: options.min_p,
+        },
+        smooth: options.smooth,
+    })
+}
+
+fn event_for_js(event: Event, passes: u32) -> GenerateEvent {
+    match event {
+        Event::Pass { first_image, images, pass } => GenerateEvent {
+            kind: "pass".into(),
+            first_image: first_image as u32,
+            images: images as u32,
+            pass: Some(pass as u32),
+            passes: Some(passes),
+        },
+        Event::Decode { first_image, images } => GenerateEvent {
+            kind: "decode".into(),
+            first_image: first_image as u32,
+            images: images as u32,
+            pass: None,
+            passes: None,
+        },
+    }
+}
+
+fn result_for_js(generated: Generated) -> GenerateResult {
+    let Timings { condition, passes, decode, total } = generated.timings;
+    GenerateResult {
+        pixels: Uint8Array::new(generated.pixels),
+        tokens: signed(generated.tokens),
+        trace: (!generated.trace.is_empty()).then(|| signed(generated.trace)),
+        timings: GenerateTimings {
+            condition_ms: condition,
+            pass_ms: passes,
+            decode_ms: decode,
+            total_ms: total,
+        },
+    }
+}

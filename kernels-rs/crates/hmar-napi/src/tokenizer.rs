@@ -1,0 +1,128 @@
+//! The tokenizer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hmar_checkpoint::TokenizerCheckpoint;
+use hmar_engine::{LoadOptions, Tokenizer};
+use hmar_error::Result;
+use hmar_ops::CpuBackend;
+use napi::bindgen_prelude::{Float32Array, Int32Array, Uint8Array};
+use napi_derive::napi;
+
+use crate::CancelToken;
+use crate::checkpoint::config_json;
+use crate::device::{cpu, precision};
+use crate::error::closed;
+use crate::job::{OnProgress, Promised, report, start_converted};
+
+/// How a tokenizer is loaded.
+#[napi(object)]
+pub struct TokenizerOptions {
+    /// A file, or the folder it is in.
+    pub path: String,
+    /// `f32` or `bf16`.
+    pub dtype: String,
+    /// Worker threads; as many as cores by default.
+    pub threads: Option<u32>,
+    /// Keep NaN and infinite weights.
+    pub allow_non_finite: Option<bool>,
+}
+
+/// A loaded tokenizer.
+#[napi]
+pub struct NativeTokenizer {
+    inner: Option<Arc<Tokenizer<CpuBackend>>>,
+}
+
+impl NativeTokenizer {
+    pub(crate) fn open(&self) -> napi::Result<Arc<Tokenizer<CpuBackend>>> {
+        self.inner.clone().ok_or_else(|| closed("tokenizer"))
+    }
+}
+
+#[napi]
+impl NativeTokenizer {
+    /// Loads a tokenizer.
+    #[napi]
+    pub fn load(
+        options: TokenizerOptions,
+        token: &CancelToken,
+        on_progress: Option<OnProgress>,
+    ) -> Promised<Tokenizer<CpuBackend>, NativeTokenizer> {
+        let cancel = token.cancel.clone();
+        let load = move || -> Result<_> {
+            let TokenizerCheckpoint { config, source, .. } =
+                TokenizerCheckpoint::open(&PathBuf::from(&options.path), None)?;
+            let load = LoadOptions {
+                precision: precision(&options.dtype)?,
+                allow_non_finite: options.allow_non_finite.unwrap_or(false),
+                cancel,
+                progress: &report(on_progress),
+            };
+            Tokenizer::load(cpu(options.threads)?, config, &*source, &load)
+        };
+        start_converted(load, |tokenizer| NativeTokenizer { inner: Some(Arc::new(tokenizer)) })
+    }
+
+    /// Its configuration as JSON.
+    #[napi]
+    pub fn config_json(&self) -> napi::Result<String> {
+        let tokenizer = self.open()?;
+        config_json(tokenizer.config(), "downsample", tokenizer.config().downsample())
+    }
+
+    /// Bytes its weights take.
+    #[napi]
+    pub fn weight_bytes(&self) -> napi::Result<f64> {
+        Ok(self.open()?.weight_bytes() as f64)
+    }
+
+    /// The tokens of `pixels [3, side, side]` in [−1, 1].
+    #[napi]
+    pub fn encode(
+        &self,
+        pixels: Float32Array,
+        pyramid: Vec<u32>,
+        token: &CancelToken,
+    ) -> napi::Result<Promised<Vec<u32>, Int32Array>> {
+        let (tokenizer, cancel) = (self.open()?, token.cancel.clone());
+        let (pixels, pyramid) = (pixels.to_vec(), sides(&pyramid));
+        Ok(start_converted(move || tokenizer.encode(&pixels, &pyramid, &cancel), signed))
+    }
+
+    /// The picture of tokens, or the reconstruction after each scale: bytes `[side, side, 3]`.
+    #[napi]
+    pub fn decode(
+        &self,
+        tokens: Int32Array,
+        pyramid: Vec<u32>,
+        every_scale: bool,
+        token: &CancelToken,
+    ) -> napi::Result<Promised<Vec<u8>, Uint8Array>> {
+        let (tokenizer, cancel) = (self.open()?, token.cancel.clone());
+        let (tokens, pyramid) = (unsigned(&tokens), sides(&pyramid));
+        let decode = move || tokenizer.decode(&tokens, &pyramid, every_scale, &cancel);
+        Ok(start_converted(decode, Uint8Array::new))
+    }
+
+    /// Lets the weights go, once the calls under way are done with them.
+    #[napi]
+    pub fn close(&mut self) {
+        self.inner = None;
+    }
+}
+
+fn sides(pyramid: &[u32]) -> Vec<usize> {
+    pyramid.iter().map(|&side| side as usize).collect()
+}
+
+/// Token indices as the engine counts them; negative ones become too large and are refused there.
+pub(crate) fn unsigned(tokens: &[i32]) -> Vec<u32> {
+    tokens.iter().map(|&token| token as u32).collect()
+}
+
+/// Token indices as JavaScript gets them.
+pub(crate) fn signed(tokens: Vec<u32>) -> Int32Array {
+    Int32Array::new(tokens.into_iter().map(|token| token as i32).collect())
+}
