@@ -4,7 +4,7 @@ import type { Measurement, PlannedPass } from './measurement.js'
 import { type Summary, summarize } from './statistics.js'
 
 /** A pass of the plan and its median time. */
-export interface PassTime extends PlannedPass {
+interface PassTime extends PlannedPass {
   readonly milliseconds: number
 }
 

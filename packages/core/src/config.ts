@@ -54,7 +54,7 @@ export const ModelConfig = z.object({
   /** Sides of the token maps, coarse to fine. */
   pyramid,
   /** φ convolutions of the quantiser. */
-  phiCount: count,
+  phiCount: count.optional(),
   /** The model's name. */
   name: z.string().optional(),
   /** The labels' names. */

@@ -97,7 +97,7 @@ describe('interrupting the engine', () => {
   it('survives a worker that is terminated in the middle of work', async () => {
     const busy = new URL('testing/busy-worker.mjs', import.meta.url)
     for (let i = 0; i < 4; i++) {
-      const worker = new Worker(busy)
+      const worker = new Worker(busy, { execArgv: [] })
       await once(worker, 'message')
       await worker.terminate()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource, TokenizerConfig};
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{Backend, Blend, EmbedScale, Epilogue, Latent, Rows, Span};
+use hmar_ops::{Backend, Blend, EmbedScale, Epilogue, Latent, Masking, Rows, Span};
 
 use crate::Cancel;
 use crate::load::LoadOptions;
@@ -232,7 +232,7 @@ impl<B: Backend> InputBuilder<B> {
             embedded: &self.embedded,
             positional: &transformer.positional,
             first: pyramid[..scale].iter().map(|side| side * side).sum(),
-            masked: mask_embed.map(|embedding| (&self.mask, embedding)),
+            masked: mask_embed.map(|embedding| Masking { mask: &self.mask, embedding }),
         };
         backend.embed_scale(embedding, &mut activations.residual)
     }

@@ -441,8 +441,16 @@ pub struct EmbedScale<'a, B: Backend> {
     pub positional: &'a B::Buffer<f32>,
     /// Its row for the scale's first position.
     pub first: usize,
-    /// `mask [images, positions]` and `mask_embed [width]`.
-    pub masked: Option<(&'a B::Buffer<u8>, &'a B::Buffer<f32>)>,
+    /// What stands for masked positions, if there are any.
+    pub masked: Option<Masking<'a, B>>,
+}
+
+/// Masked positions, and what their embedding becomes.
+pub struct Masking<'a, B: Backend> {
+    /// `[images, positions]`
+    pub mask: &'a B::Buffer<u8>,
+    /// `[width]`
+    pub embedding: &'a B::Buffer<f32>,
 }
 
 /// Arguments of [`Backend::group_norm`].

@@ -46,7 +46,7 @@ pub fn silu(x: f32) -> f32 {
 /// GELU in its tanh form, `x/2·(1 + tanh(√(2/π)(x + 0.044715x³)))`, written with tanh(u) = 1 − 2/(e²ᵘ + 1).
 #[inline(always)]
 pub fn gelu(x: f32) -> f32 {
-    const TWICE_ROOT_TWO_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_ROOT_TWO_OVER_PI: f32 = 1.595_769;
     let u = TWICE_ROOT_TWO_OVER_PI * (x + 0.044_715 * x * x * x);
     x / (1.0 + exp(-u))
 }

@@ -194,7 +194,7 @@ fn attention_matches_float64_over_blocks_causes_and_both_kinds_of_scores() {
                 };
                 let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
                 for s in 0..sequences {
-                    for h in 0..heads {
+                    for (h, &factor) in factors.iter().enumerate() {
                         for span in spans {
                             for q in span.queries.clone() {
                                 let query = part(s, q, 0, h);
@@ -205,7 +205,7 @@ fn attention_matches_float64_over_blocks_causes_and_both_kinds_of_scores() {
                                         let key = part(s, k, 1, h);
                                         let product = dot(&query, &key);
                                         if normalized {
-                                            product * factors[h] as f64
+                                            product * factor as f64
                                                 / (dot(&query, &query) * dot(&key, &key)).sqrt()
                                         } else {
                                             product * 0.3

@@ -170,9 +170,15 @@ impl<B: Backend> AttentionBlock<B> {
     }
 }
 
-/// The residual blocks of a level, each followed by attention on the last level, and the change of size after them.
+/// A residual block and, on the last level, the attention after it.
+struct Stage<B: Backend> {
+    residual: ResidualBlock<B>,
+    attention: Option<AttentionBlock<B>>,
+}
+
+/// The stages of a level and the change of size after them.
 struct Level<B: Backend> {
-    blocks: Vec<(ResidualBlock<B>, Option<AttentionBlock<B>>)>,
+    stages: Vec<Stage<B>>,
     resize: Option<(Layer<B>, Walk)>,
 }
 
@@ -184,15 +190,16 @@ impl<B: Backend> Level<B> {
         inputs: usize,
         outputs: usize,
         attends: bool,
-    ) -> Result<Vec<(ResidualBlock<B>, Option<AttentionBlock<B>>)>> {
+    ) -> Result<Vec<Stage<B>>> {
         (0..count)
             .map(|index| {
                 let inputs = if index == 0 { inputs } else { outputs };
-                let block = ResidualBlock::take(weights, &format!("{name}.block.{index}"), inputs, outputs)?;
+                let residual =
+                    ResidualBlock::take(weights, &format!("{name}.block.{index}"), inputs, outputs)?;
                 let attention = attends
                     .then(|| AttentionBlock::take(weights, &format!("{name}.attn.{index}"), outputs))
                     .transpose()?;
-                Ok((block, attention))
+                Ok(Stage { residual, attention })
             })
             .collect()
     }
@@ -205,9 +212,9 @@ impl<B: Backend> Level<B> {
         activations: &mut Activations<B>,
         cancel: &Cancel,
     ) -> Result<usize> {
-        for (block, attention) in &self.blocks {
+        for Stage { residual, attention } in &self.stages {
             cancel.check()?;
-            block.run(backend, side, activations)?;
+            residual.run(backend, side, activations)?;
             if let Some(attention) = attention {
                 attention.run(backend, side, activations)?;
             }
@@ -294,7 +301,7 @@ impl<B: Backend> Encoder<B> {
                 let inputs = if level == 0 { config.channels } else { config.level_channels(level - 1) };
                 let outputs = config.level_channels(level);
                 Ok(Level {
-                    blocks: Level::take(
+                    stages: Level::take(
                         weights,
                         &name,
                         config.residual_blocks,
@@ -354,7 +361,7 @@ impl<B: Backend> Decoder<B> {
                 let outputs = config.level_channels(level);
                 let count = config.residual_blocks + 1;
                 Ok(Level {
-                    blocks: Level::take(weights, &name, count, inputs, outputs, level == last)?,
+                    stages: Level::take(weights, &name, count, inputs, outputs, level == last)?,
                     resize: (level != 0)
                         .then(|| Ok((weights.layer(&format!("{name}.upsample.conv"))?, Walk::Upsample)))
                         .transpose()?,

@@ -298,7 +298,7 @@ impl Backend for CpuBackend {
                 for ((out, x), y) in out.iter_mut().zip(embedded).zip(positional) {
                     *out = x + y;
                 }
-                if let Some((mask, embedding)) = scale.masked
+                if let Some(Masking { mask, embedding }) = &scale.masked
                     && mask.as_slice()[row] != 0
                 {
                     out.iter_mut().zip(embedding.as_slice()).for_each(|(out, x)| *out += x);
