@@ -1,6 +1,8 @@
 //! The engine as a Node addon: bindings, nothing else. Work runs on Node's worker threads, its errors cross as JSON,
 //! panics are caught.
 
+#![cfg_attr(test, allow(dead_code, reason = "exports are called by Node, which no Rust test has"))]
+
 mod checkpoint;
 mod device;
 mod error;

@@ -7,7 +7,7 @@ use super::global::{Global, StorageType};
 use std::collections::HashMap;
 
 /// Values pushed in all. A checkpoint with its optimiser has some ten thousand.
-const MAX_VALUES: usize = 4_000_000;
+const MAX_VALUES: usize = 1_000_000;
 /// Values on the stack at once. Python pushes dictionaries in batches of 2,000.
 const MAX_STACK: usize = 100_000;
 /// Containers within containers.
@@ -54,7 +54,7 @@ pub(super) enum Node<'a> {
     List(Vec<Value<'a>>),
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(Storage<'a>),
-    Tensor(Tensor<'a>),
+    Tensor(Box<Tensor<'a>>),
 }
 
 /// A storage as the pickle names it.
@@ -453,7 +453,7 @@ impl<'a> Machine<'a> {
         if tensor.shape.len() != tensor.strides.len() {
             return corrupt("the pickle describes a tensor with more or fewer strides than dimensions");
         }
-        self.push_node(Node::Tensor(tensor), 1)
+        self.push_node(Node::Tensor(Box::new(tensor)), 1)
     }
 
     /// State dicts end with one that sets `_metadata`, which weights do not need.
