@@ -1,5 +1,18 @@
 //! Reads HMAR and VAR checkpoints: PyTorch `.pth` archives and `.safetensors`. Everything is checked before it is
 //! believed and nothing in a file is ever executed. Writes `.safetensors`.
+//!
+//! ```no_run
+//! use hmar_checkpoint::{CHUNK, ModelCheckpoint, OpenModel, TensorSource};
+//!
+//! # fn main() -> hmar_error::Result<()> {
+//! let model = ModelCheckpoint::open(&OpenModel::at("hmar-d16.pth"))?;
+//! println!("{:?}: {} blocks", model.config.layout, model.config.depth);
+//! model.source.stream("class_emb.weight", CHUNK, &mut |values| {
+//!     println!("{} values", values.len());
+//!     Ok(())
+//! })
+//! # }
+//! ```
 
 mod assemble;
 mod checkpoint;

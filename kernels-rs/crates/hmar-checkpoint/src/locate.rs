@@ -65,7 +65,7 @@ pub(crate) fn describe(
         let origin = "The given configuration".to_string();
         return Ok(Some(Described { json: ConfigFile::parse(json, &origin)?, origin, binding: true }));
     }
-    if let Some(json) = metadata.get("config") {
+    if let Some(json) = metadata.get("config").filter(|json| is_ours(json)) {
         let origin = format!("The configuration in {}", path.display());
         return Ok(Some(Described { json: ConfigFile::parse(json, &origin)?, origin, binding: true }));
     }
@@ -86,12 +86,16 @@ fn config_in(folder: &Path) -> Result<Option<ConfigFile>> {
     let path = folder.join(CONFIG);
     let mut text = String::new();
     let read = File::open(&path).and_then(|file| file.take(MAX_CONFIG).read_to_string(&mut text));
-    match (read, serde_json::from_str(&text)) {
-        (Ok(_), Ok(json)) if ConfigFile::is_ours(&json) => {
-            ConfigFile::parse(&text, &path.display().to_string()).map(Some)
-        }
-        _ => Ok(None),
+    if read.is_ok() && is_ours(&text) {
+        ConfigFile::parse(&text, &path.display().to_string()).map(Some)
+    } else {
+        Ok(None)
     }
+}
+
+/// Whether a text is a configuration of this form, well made or not, rather than another program's.
+fn is_ours(text: &str) -> bool {
+    serde_json::from_str(text).is_ok_and(|json| ConfigFile::is_ours(&json))
 }
 
 /// The file that a configuration names; it has to be in the same folder.

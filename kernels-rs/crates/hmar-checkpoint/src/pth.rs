@@ -3,6 +3,7 @@
 mod global;
 mod pickle;
 mod storage;
+mod unpickle;
 mod zip;
 
 use crate::file::SharedFile;

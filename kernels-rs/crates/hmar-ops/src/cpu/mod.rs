@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use self::attention::ScoreScale;
 use self::convolution::Patches;
 use self::kernel::Instructions;
+use self::matrix::PANEL;
 use self::product::{PlainRows, product};
 use crate::math::{gelu, silu};
 use crate::*;
@@ -142,9 +143,7 @@ impl Backend for CpuBackend {
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
         let inputs = PlainRows { values: input.as_slice(), width: weight.shape.inputs };
-        let bias = bias.map(CpuBuffer::as_slice);
-        let biased =
-            |first: usize, i: usize, product: f32| product + bias.map_or(0.0, |bias| bias[first + i]);
+        let no_bias = [0.0; PANEL];
         let arch = pulp::Arch::new();
         self.pool.install(|| {
             product(
@@ -154,28 +153,26 @@ impl Backend for CpuBackend {
                 weight,
                 out.as_mut_slice(),
                 |row, first, products, out| {
+                    let bias = match bias {
+                        Some(bias) => &bias.as_slice()[first..first + products.len()],
+                        None => &no_bias[..products.len()],
+                    };
+                    let biased = products.iter().zip(bias).map(|(product, bias)| product + bias);
                     arch.dispatch(
                         #[inline(always)]
                         || match &epilogue {
-                            Epilogue::Bias => {
-                                for (i, (out, &product)) in out.iter_mut().zip(products).enumerate() {
-                                    *out = biased(first, i, product);
-                                }
-                            }
+                            Epilogue::Bias => out.iter_mut().zip(biased).for_each(|(out, x)| *out = x),
                             Epilogue::BiasGelu => {
-                                for (i, (out, &product)) in out.iter_mut().zip(products).enumerate() {
-                                    *out = gelu(biased(first, i, product));
-                                }
+                                out.iter_mut().zip(biased).for_each(|(out, x)| *out = gelu(x))
                             }
                             Epilogue::GatedResidual { gate, rows } => {
                                 let slot = rows.slots.as_slice()[row / rows.per_sequence];
-                                let gates =
-                                    &gate.table.as_slice()[vector(gate, slot, weight.shape.outputs)][first..];
-                                for (i, ((out, &product), gate)) in
-                                    out.iter_mut().zip(products).zip(gates).enumerate()
-                                {
-                                    *out += gate * biased(first, i, product);
-                                }
+                                let gates = &gate.table.as_slice()[vector(gate, slot, weight.shape.outputs)];
+                                let gates = &gates[first..first + products.len()];
+                                out.iter_mut()
+                                    .zip(biased)
+                                    .zip(gates)
+                                    .for_each(|((out, x), gate)| *out += gate * x);
                             }
                         },
                     );
