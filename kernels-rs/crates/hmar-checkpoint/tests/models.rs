@@ -1,46 +1,23 @@
-//! Which model a file holds, told by its tensors and by the JSON beside it.
+//! Which model a file holds, told by its tensors.
 
 mod support;
 
 use hmar_checkpoint::{
-    Dtype, Layout, ModelCheckpoint, ModelConfig, OpenModel, Synthetic, TensorInfo, TensorSource,
-    TokenizerCheckpoint, TokenizerConfig, find_tokenizer_beside, model_tensors, tokenizer_tensors,
+    Dtype, Layout, ModelConfig, OpenModel, Synthetic, TensorInfo, TensorSource, TokenizerCheckpoint,
+    model_tensors,
 };
-use hmar_error::{Code, Error};
+use hmar_error::Code;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use support::models::{error_at, file_of, known_pyramid, opened};
 use support::{Edited, pth_of, small_model, small_tokenizer, write, write_plain};
 use tempfile::{TempDir, tempdir};
 
 const LAYOUTS: [Layout; 3] = [Layout::Combined, Layout::NextScale, Layout::Var];
 
-fn write_json(folder: &TempDir, json: &serde_json::Value) {
-    write(folder.path(), "config.json", json.to_string().as_bytes());
-}
-
-/// A small model's file, without anything beside it.
-fn file_of(folder: &TempDir, config: &ModelConfig) -> PathBuf {
-    let path = folder.path().join("model.safetensors");
-    write_plain(&path, &Synthetic::model(config));
-    path
-}
-
-fn opened(options: OpenModel) -> Result<ModelCheckpoint, Error> {
-    ModelCheckpoint::open(&options)
-}
-
-fn error_at(path: &Path) -> Error {
-    opened(OpenModel::at(path)).err().expect("the model must be refused")
-}
-
 /// Says what shapes cannot.
 fn pyramid_json() -> String {
     json!({ "pyramid": [1, 2] }).to_string()
-}
-
-/// As [`small_model`], with the released pyramid.
-fn known_pyramid(layout: Layout) -> ModelConfig {
-    ModelConfig { pyramid: hmar_checkpoint::PYRAMID_256.to_vec(), ..small_model(layout) }
 }
 
 #[test]
@@ -132,115 +109,6 @@ fn a_mode_that_the_file_contradicts_is_refused() {
 }
 
 #[test]
-fn an_unknown_pyramid_is_asked_for() {
-    let folder = tempdir().unwrap();
-    let path = file_of(&folder, &small_model(Layout::Combined));
-    let error = error_at(&path);
-    assert_eq!(error.code, Code::ConfigAmbiguous);
-    assert_eq!(error.found.as_deref(), Some("5 tokens"));
-    assert!(error.remedy.unwrap().contains("config.json"));
-    write_json(&folder, &json!({ "pyramid": [1, 2], "model": { "file": "model.safetensors" } }));
-    assert_eq!(opened(OpenModel::at(path)).unwrap().config.pyramid, [1, 2]);
-}
-
-#[test]
-fn the_json_beside_a_file_completes_it() {
-    let folder = tempdir().unwrap();
-    let path = file_of(&folder, &small_model(Layout::Combined));
-    let sampling = json!({ "guidance": 1.5, "schedule": [[1], [1, 3]] });
-    write_json(
-        &folder,
-        &json!({
-            "name": "small", "resolution": 4, "pyramid": [1, 2],
-            "tokenizer": { "file": "vae.pth", "channels": 32, "codebookSize": 8, "codeDimension": 4 },
-            "model": {
-                "file": "model.pth", "depth": 3, "branchDepth": 1, "width": 64, "heads": 1, "mlpRatio": 1,
-                "queryKeyNorm": true, "sharedAdaLN": false, "classes": 3
-            },
-            "labels": ["a", "b", "c"],
-            "sampling": sampling
-        }),
-    );
-    let config = opened(OpenModel::at(&path)).unwrap().config;
-    let expected = ModelConfig {
-        name: Some("small".into()),
-        labels: Some(["a", "b", "c"].map(String::from).to_vec()),
-        sampling: Some(sampling),
-        ..small_model(Layout::Combined)
-    };
-    assert_eq!(config, expected);
-    assert_eq!(
-        opened(OpenModel::at(folder.path())).err().unwrap().code,
-        Code::FileUnreadable,
-        "it names model.pth"
-    );
-    std::fs::rename(&path, folder.path().join("model.pth")).unwrap();
-    assert_eq!(opened(OpenModel::at(folder.path())).unwrap().config, expected);
-}
-
-#[test]
-fn the_json_of_another_program_or_model_is_ignored() {
-    let folder = tempdir().unwrap();
-    let config = known_pyramid(Layout::Combined);
-    let path = file_of(&folder, &config);
-    let strangers = [
-        json!({ "architectures": ["BertModel"], "hidden_size": 768 }),
-        json!([1, 2, 3]),
-        json!({ "pyramid": "giza" }),
-        json!({ "model": { "depth": "deep" } }),
-        json!({ "pyramid": [1, 2], "model": { "file": "other.pth", "depth": 30, "width": 1920 } }),
-        json!({ "pyramid": [1, 2], "tokenizer": { "file": "model.safetensors" } }),
-    ];
-    for stranger in strangers {
-        write_json(&folder, &stranger);
-        assert_eq!(opened(OpenModel::at(&path)).unwrap().config, config, "{stranger}");
-    }
-    write(folder.path(), "config.json", b"{ not json");
-    assert_eq!(opened(OpenModel::at(&path)).unwrap().config, config);
-}
-
-#[test]
-fn a_json_about_the_file_must_not_contradict_it() {
-    let folder = tempdir().unwrap();
-    let path = file_of(&folder, &known_pyramid(Layout::Combined));
-    write_json(
-        &folder,
-        &json!({ "pyramid": [1, 2], "model": { "file": "model.safetensors", "depth": 5, "classes": 9 } }),
-    );
-    let error = error_at(&path);
-    assert_eq!(error.code, Code::ConfigInvalid);
-    assert!(error.message.contains("config.json contradicts"), "{error}");
-    let (found, expected) = (error.found.unwrap(), error.expected.unwrap());
-    assert!(found.contains("depth 3") && found.contains("classes 3"), "{found}");
-    assert!(expected.contains("depth 5") && expected.contains("classes 9"), "{expected}");
-    assert!(!found.contains("width"), "{found}");
-}
-
-#[test]
-fn numbers_that_no_model_has_are_refused() {
-    let folder = tempdir().unwrap();
-    let path = file_of(&folder, &known_pyramid(Layout::Combined));
-    for config in [
-        json!({ "model": { "depth": 0 } }),
-        json!({ "model": { "depth": 1_000_000_000u64 } }),
-        json!({ "model": { "branchDepth": 4 } }),
-        json!({ "model": { "width": 100 } }),
-        json!({ "model": { "heads": 2 } }),
-        json!({ "model": { "classes": 1u64 << 62 } }),
-        json!({ "model": { "mlpRatio": -1 } }),
-        json!({ "pyramid": [1, 3, 2] }),
-        json!({ "pyramid": [2, 3] }),
-        json!({ "pyramid": [1, 1_000_000] }),
-        json!({ "labels": ["only one"] }),
-        json!("text"),
-    ] {
-        let error =
-            opened(OpenModel { config: Some(config.to_string()), ..OpenModel::at(&path) }).err().unwrap();
-        assert_eq!(error.code, Code::ConfigInvalid, "{config}: {error}");
-    }
-}
-
-#[test]
 fn row_4_every_difference_is_listed_at_once() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
@@ -297,18 +165,6 @@ fn row_4_each_tensor_alone() {
 }
 
 #[test]
-fn row_4_a_json_that_mostly_fits_makes_a_missing_tensor_visible() {
-    let folder = tempdir().unwrap();
-    let path = folder.path().join("damaged.safetensors");
-    let tensors = model_tensors(&small_model(Layout::Combined)).into_iter();
-    write_plain(&path, &Synthetic::new(tensors.filter(|tensor| tensor.name != "pos_start").collect()));
-    write_json(&folder, &json!({ "pyramid": [1, 2], "model": { "file": "model.pth", "depth": 3 } }));
-    let error = error_at(&path);
-    assert_eq!(error.code, Code::TensorMismatch, "{error}");
-    assert_eq!(error.found.as_deref(), Some("`pos_start` [1, 1, 64] is missing"));
-}
-
-#[test]
 fn row_4_other_tensors_altogether() {
     let folder = tempdir().unwrap();
     let tokenizer = folder.path().join("vae.safetensors");
@@ -321,73 +177,6 @@ fn row_4_other_tensors_altogether() {
     let other = folder.path().join("other.safetensors");
     write_plain(&other, &Synthetic::new(vec![TensorInfo::f32("bert.embeddings", &[4])]));
     assert!(error_at(&other).found.unwrap().contains("bert.embeddings"));
-}
-
-#[test]
-fn tokenizers_are_told_by_tensors_alone() {
-    for config in [
-        TokenizerConfig { pyramid: None, ..small_tokenizer() },
-        TokenizerConfig { channel_multipliers: vec![1, 1, 2, 4], residual_blocks: 2, ..small_tokenizer() },
-        TokenizerConfig {
-            channel_multipliers: vec![1],
-            phi_count: 5,
-            code_dimension: 7,
-            ..small_tokenizer()
-        },
-    ] {
-        let folder = tempdir().unwrap();
-        let path = folder.path().join("tokenizer.safetensors");
-        write_plain(&path, &Synthetic::tokenizer(&config));
-        let expected = TokenizerConfig { pyramid: None, ..config };
-        let found = TokenizerCheckpoint::open(folder.path(), None).unwrap();
-        assert_eq!(found.config, expected);
-        write_json(&folder, &json!({ "pyramid": [1, 2], "tokenizer": { "file": "tokenizer.pth" } }));
-        let config = TokenizerCheckpoint::open(&path, None).unwrap().config;
-        assert_eq!(config.pyramid, Some(vec![1, 2]));
-    }
-    assert_eq!(TokenizerConfig::released().downsample(), 16);
-    assert_eq!(small_tokenizer().downsample(), 2);
-}
-
-#[test]
-fn row_4_each_tensor_of_a_tokenizer_alone() {
-    let folder = tempdir().unwrap();
-    let path = folder.path().join("vae.safetensors");
-    let tensors = tokenizer_tensors(&small_tokenizer());
-    for missing in 0..tensors.len() {
-        let mut rest = tensors.clone();
-        let taken = rest.remove(missing);
-        write_plain(&path, &Synthetic::new(rest));
-        let result = TokenizerCheckpoint::open(&path, None);
-        if hmar_checkpoint::is_constant(&taken.name) {
-            assert!(result.is_ok(), "{}", taken.name);
-        } else {
-            let error = result.err().unwrap();
-            assert_eq!(error.code, Code::TensorMismatch, "{}: {error}", taken.name);
-            assert!(error.found.unwrap().contains(&format!("`{}`", taken.name)));
-        }
-    }
-}
-
-#[test]
-fn a_tokenizer_is_found_beside_its_model() {
-    let folder = tempdir().unwrap();
-    let model = folder.path().join("hmar-d16.pth");
-    assert_eq!(find_tokenizer_beside(&model), None);
-    for name in ["vae.pth", "vae_ch160v4096z32.pth", "tokenizer.safetensors"] {
-        let path = write(folder.path(), name, b"");
-        assert_eq!(find_tokenizer_beside(&model), Some(path.clone()));
-        assert_eq!(find_tokenizer_beside(folder.path()), Some(path));
-    }
-    let named = write(folder.path(), "other.pth", b"");
-    write_json(&folder, &json!({ "pyramid": [1, 2], "tokenizer": { "file": "other.pth" } }));
-    assert_eq!(find_tokenizer_beside(&model), Some(named));
-    write_json(
-        &folder,
-        &json!({ "pyramid": [1, 2], "tokenizer": { "file": "../vae.pth" }, "model": { "file": "/m" } }),
-    );
-    assert_eq!(find_tokenizer_beside(&model), Some(folder.path().join("tokenizer.safetensors")));
-    assert_eq!(error_at(folder.path()).code, Code::ConfigInvalid);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Writers of `.pth` archives, right ones and wrong ones.
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
+pub mod models;
 pub mod pickle;
 pub mod zip;
 
