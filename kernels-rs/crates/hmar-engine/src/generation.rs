@@ -1,16 +1,21 @@
 //! Generation (4): a session holds the buffers of a batch and runs a plan over it, pass by pass.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use bytemuck::Pod;
 use hmar_checkpoint::Layout;
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{Backend, Rows, Span, TokenDraw};
+use hmar_ops::{Backend, DrawSettings, Rows, Span, TokenDraw};
 
 use crate::model::{InputBuilder, Place};
 use crate::plan::{PassKind, Plan};
 use crate::tokenizer::grid_side;
 use crate::transformer::{Activations, Cache, Conditions};
 use crate::{Cancel, Model, Tokenizer};
+
+/// Passes queued before the oldest is waited for: enough to keep a device busy, few enough to stop soon.
+const PASSES_IN_FLIGHT: usize = 2;
 
 /// Below this guidance the unconditional half of a masked pass changes no token worth its time.
 const NEGLIGIBLE_GUIDANCE: f64 = 1e-4;
@@ -82,7 +87,8 @@ pub struct Generated {
     pub timings: Timings,
 }
 
-/// The buffers of a batch. They stay from request to request and grow when a larger batch comes.
+/// The buffers of a batch for one model and tokenizer. They stay from request to request and grow when a larger
+/// batch comes.
 pub struct Session<B: Backend> {
     buffers: Option<Buffers<B>>,
 }
@@ -96,8 +102,23 @@ struct Buffers<B: Backend> {
     slots: B::Buffer<u32>,
     /// Block-causal attention's keys and values.
     cache: Option<Cache<B>>,
-    /// One image's latent, for the decoder.
-    latent: B::Buffer<f32>,
+    settings: B::Buffer<DrawSettings>,
+    /// Tokens of the finished scales, `[batch, N]`.
+    maps: B::Buffer<u32>,
+    recordings: HashMap<PassShape, B::Recording>,
+}
+
+/// What tells the operations of one pass from those of another; all else they read from buffers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct PassShape {
+    images: usize,
+    scale: usize,
+    kind: PassKind,
+    halves: usize,
+    /// Masked, and the first such pass of its scale.
+    opens: bool,
+    ends_scale: bool,
+    smooth: bool,
 }
 
 impl<B: Backend> Buffers<B> {
@@ -115,7 +136,9 @@ impl<B: Backend> Buffers<B> {
                 Layout::Var => Some(Cache::allocate(backend, config, 2 * batch)?),
                 Layout::Combined | Layout::NextScale => None,
             },
-            latent: backend.allocate(positions * config.code_dimension)?,
+            settings: backend.allocate(1)?,
+            maps: backend.allocate(batch * config.tokens())?,
+            recordings: HashMap::new(),
         })
     }
 }
@@ -161,11 +184,7 @@ impl<B: Backend> Session<B> {
                     labels,
                     &mut generated.timings,
                 )?;
-                for pass in 0..request.plan.passes.len() {
-                    cancel.check()?;
-                    generation.step(pass, &mut generated.timings)?;
-                    on_event(Event::Pass { first_image: index * batch, images: labels.len(), pass });
-                }
+                generation.run(cancel, &mut generated.timings, on_event)?;
                 generation.finish(tokenizer, cancel, on_event, &mut generated)?;
             }
             Ok(())
@@ -200,9 +219,8 @@ struct Generation<'a, B: Backend> {
     buffers: &'a mut Buffers<B>,
     first_image: usize,
     images: usize,
-    /// Tokens of the finished scales, image by image.
-    tokens: Vec<Vec<u32>>,
-    trace: Vec<Vec<u32>>,
+    /// Every pass's tokens `[images, Σ p² over passes]`, where asked for.
+    trace: Option<B::Buffer<u32>>,
 }
 
 impl<'a, B: Backend> Generation<'a, B> {
@@ -221,48 +239,121 @@ impl<'a, B: Backend> Generation<'a, B> {
         let slots = buffers.conditions.prepare(backend, &model.transformer, &both_halves)?;
         backend.upload(&slots, &mut buffers.slots)?;
         buffers.inputs.restart(model, labels.len())?;
+        let length = labels.len() * request.traced_before(model, request.plan.passes.len());
+        let trace = request.trace.then(|| backend.allocate(length)).transpose()?;
         timings.condition += milliseconds(begin);
-        Ok(Generation {
-            model,
-            request,
-            buffers,
-            first_image,
-            images: labels.len(),
-            tokens: vec![Vec::new(); labels.len()],
-            trace: vec![Vec::new(); labels.len()],
-        })
+        Ok(Generation { model, request, buffers, first_image, images: labels.len(), trace })
     }
 
-    /// Runs pass `index` and, after the last of a scale, adds the scale to the latent.
-    fn step(&mut self, index: usize, timings: &mut Timings) -> Result<()> {
-        let begin = Instant::now();
-        let pass = &self.request.plan.passes[index];
-        let positions = self.model.config().pyramid[pass.scale].pow(2);
-        match pass.kind {
-            PassKind::NextScale => self.predict_scale(index, positions)?,
-            PassKind::Masked => self.refine_scale(index, positions)?,
-        }
-        let ends_scale = self.request.plan.ends_scale(index);
-        if ends_scale || self.request.trace {
-            let mut maps = vec![0; self.images * positions];
-            self.model.backend.download(&self.buffers.inputs.tokens, &mut maps)?;
-            for (image, map) in maps.chunks_exact(positions).enumerate() {
-                if self.request.trace {
-                    self.trace[image].extend_from_slice(map);
-                }
-                if ends_scale {
-                    self.tokens[image].extend_from_slice(map);
-                }
+    /// Runs all passes, reporting each when it is done.
+    fn run(
+        &mut self,
+        cancel: &Cancel,
+        timings: &mut Timings,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<()> {
+        let (backend, first_image, images) = (&*self.model.backend, self.first_image, self.images);
+        let mut begin = Instant::now();
+        let mut in_flight = VecDeque::with_capacity(PASSES_IN_FLIGHT);
+        let mut settle = |(pass, mark): (usize, B::Mark)| {
+            backend.wait(mark)?;
+            timings.passes[pass] += milliseconds(begin);
+            begin = Instant::now();
+            on_event(Event::Pass { first_image, images, pass });
+            Ok(())
+        };
+        for pass in 0..self.request.plan.passes.len() {
+            cancel.check()?;
+            self.queue(pass)?;
+            in_flight.push_back((pass, backend.mark()?));
+            if in_flight.len() == PASSES_IN_FLIGHT || backend.is_done(&in_flight[0].1)? {
+                in_flight.pop_front().into_iter().try_for_each(&mut settle)?;
             }
         }
-        if ends_scale {
-            self.finish_scale(index)?;
-        }
-        timings.passes[index] += milliseconds(begin);
-        Ok(())
+        in_flight.into_iter().try_for_each(settle)
     }
 
-    fn predict_scale(&mut self, index: usize, positions: usize) -> Result<()> {
+    /// Queues pass `index` and, after the last of a scale, what adds the scale to the latent.
+    fn queue(&mut self, index: usize) -> Result<()> {
+        let settings = self.settings(index);
+        let shape = self.shape(index);
+        let backend = &*self.model.backend;
+        backend.upload(&[settings], &mut self.buffers.settings)?;
+        let mut recording = self.buffers.recordings.remove(&shape).unwrap_or_default();
+        backend.replay(&mut recording, || self.queue_operations(index))?;
+        self.buffers.recordings.insert(shape, recording);
+
+        let positions = self.positions(index);
+        let (before, width) = (
+            self.request.traced_before(self.model, index),
+            self.request.traced_before(self.model, self.request.plan.passes.len()),
+        );
+        match &mut self.trace {
+            Some(trace) => {
+                let tokens = &self.buffers.inputs.tokens;
+                backend.store_tokens(self.images, positions, tokens, trace, width, before)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn queue_operations(&mut self, index: usize) -> Result<()> {
+        match self.request.plan.passes[index].kind {
+            PassKind::NextScale => self.predict_scale(index)?,
+            PassKind::Masked => self.refine_scale(index)?,
+        }
+        if self.request.plan.ends_scale(index) { self.finish_scale(index) } else { Ok(()) }
+    }
+
+    /// Positions of the pass's scale.
+    fn positions(&self, index: usize) -> usize {
+        self.model.config().pyramid[self.request.plan.passes[index].scale].pow(2)
+    }
+
+    fn shape(&self, index: usize) -> PassShape {
+        let plan = &self.request.plan;
+        let pass = &plan.passes[index];
+        PassShape {
+            images: self.images,
+            scale: pass.scale,
+            kind: pass.kind,
+            halves: self.halves(index),
+            opens: plan.opens(index),
+            ends_scale: plan.ends_scale(index),
+            smooth: pass.smooth,
+        }
+    }
+
+    fn settings(&self, index: usize) -> DrawSettings {
+        let plan = &self.request.plan;
+        let pass = &plan.passes[index];
+        let scales = self.model.config().pyramid.len();
+        DrawSettings {
+            guidance: pass.guidance,
+            top_p: pass.sampling.top_p,
+            min_p: pass.sampling.min_p,
+            ramp: pass.scale as f64 / (scales - 1).max(1) as f64,
+            seed: self.request.seed,
+            temperature: pass.sampling.temperature,
+            top_k: pass.sampling.top_k,
+            pass: index as u32,
+            first_image: self.request.first_image + self.first_image as u32,
+            open: plan.open_before(index, self.positions(index)) as u32,
+            padding: 0,
+        }
+    }
+
+    fn draw(&self, index: usize, halves: usize) -> TokenDraw {
+        TokenDraw {
+            images: self.images,
+            positions: self.positions(index),
+            vocabulary: self.model.config().codebook_size,
+            halves,
+        }
+    }
+
+    fn predict_scale(&mut self, index: usize) -> Result<()> {
+        let positions = self.positions(index);
         let scale = self.request.plan.passes[index].scale;
         let halves = self.halves(index);
         let sequences = halves * self.images;
@@ -274,22 +365,22 @@ impl<'a, B: Backend> Generation<'a, B> {
             let place = Place { sequences, per_sequence: positions, at: 0 };
             inputs.embed(self.model, scale, false, place, activations)?;
         }
-        self.forward_and_draw(index, positions, halves)
+        self.forward_and_draw(index, halves)
     }
 
-    fn refine_scale(&mut self, index: usize, positions: usize) -> Result<()> {
+    fn refine_scale(&mut self, index: usize) -> Result<()> {
         let plan = &self.request.plan;
-        let open = plan.open_before(index, positions);
+        let positions = self.positions(index);
         let halves = self.halves(index);
         let backend = &*self.model.backend;
-        let Buffers { activations, inputs, confidence, .. } = &mut *self.buffers;
-        if plan.passes[index - 1].kind == PassKind::NextScale {
-            backend.upload(&vec![1; self.images * positions], &mut inputs.mask)?;
+        let Buffers { activations, inputs, confidence, settings, .. } = &mut *self.buffers;
+        if plan.opens(index) {
+            backend.fill_bytes(self.images * positions, 1, &mut inputs.mask)?;
         }
-        backend.keep_least_confident(self.images, positions, open, confidence, &mut inputs.mask)?;
+        backend.keep_least_confident(self.images, positions, settings, confidence, &mut inputs.mask)?;
         let place = Place { sequences: halves * self.images, per_sequence: positions, at: 0 };
         inputs.embed(self.model, plan.passes[index].scale, true, place, activations)?;
-        self.forward_and_draw(index, positions, halves)
+        self.forward_and_draw(index, halves)
     }
 
     /// Halves of guidance a pass needs: the conditional one, and the unconditional one where it matters.
@@ -306,10 +397,13 @@ impl<'a, B: Backend> Generation<'a, B> {
         if negligible && !cached { 1 } else { 2 }
     }
 
-    fn forward_and_draw(&mut self, index: usize, positions: usize, halves: usize) -> Result<()> {
+    fn forward_and_draw(&mut self, index: usize, halves: usize) -> Result<()> {
+        let positions = self.positions(index);
+        let draw = self.draw(index, halves);
         let pass = &self.request.plan.passes[index];
         let (backend, config) = (&*self.model.backend, self.model.config());
-        let Buffers { activations, conditions, inputs, confidence, slots, cache, .. } = &mut *self.buffers;
+        let Buffers { activations, conditions, inputs, confidence, slots, settings, cache, .. } =
+            &mut *self.buffers;
         let rows = Rows { sequences: halves * self.images, per_sequence: positions, slots };
         let before: usize = match config.layout {
             Layout::Var => config.pyramid[..pass.scale].iter().map(|side| side * side).sum(),
@@ -318,39 +412,25 @@ impl<'a, B: Backend> Generation<'a, B> {
         let spans = [Span { queries: before..before + positions, keys: 0..before + positions }];
         let transformer = &self.model.transformer;
         transformer.forward(backend, pass.kind, conditions, rows, &spans, activations, cache.as_mut())?;
-        let draw = self.request.token_draw(
-            self.first_image,
-            self.images,
-            index,
-            positions,
-            halves,
-            config.codebook_size,
-        );
         let only = (pass.kind == PassKind::Masked).then_some(&inputs.mask);
-        backend.draw_tokens(&draw, &mut activations.logits, only, &mut inputs.tokens, confidence)
+        backend.draw_tokens(draw, settings, &mut activations.logits, only, &mut inputs.tokens, confidence)
     }
 
-    /// Adds the finished scale to the latent.
+    /// Keeps the finished scale's tokens and adds it to the latent.
     fn finish_scale(&mut self, index: usize) -> Result<()> {
         let pass = &self.request.plan.passes[index];
+        let positions = self.positions(index);
+        let draw = self.draw(index, 1);
+        let (backend, config) = (&*self.model.backend, self.model.config());
+        let Buffers { activations, inputs, settings, maps, .. } = &mut *self.buffers;
+        let before = config.pyramid[..pass.scale].iter().map(|side| side * side).sum();
+        backend.store_tokens(self.images, positions, &inputs.tokens, maps, config.tokens(), before)?;
         if !pass.smooth {
-            return self.buffers.inputs.accumulate(self.model, pass.scale);
+            return inputs.accumulate(self.model, pass.scale);
         }
-        let config = self.model.config();
-        let positions = config.pyramid[pass.scale].pow(2);
-        let draw =
-            self.request.token_draw(self.first_image, self.images, index, positions, 1, config.codebook_size);
-        let ramp = pass.scale as f64 / (config.pyramid.len() - 1).max(1) as f64;
-        let Buffers { activations, inputs, .. } = &mut *self.buffers;
         let quantizer = &self.model.quantizer;
-        self.model.backend.soften(
-            &draw,
-            ramp,
-            &mut activations.logits,
-            &quantizer.codebook,
-            quantizer.width,
-            &mut inputs.latents.codes,
-        )?;
+        let (logits, codes) = (&mut activations.logits, &mut inputs.latents.codes);
+        backend.soften(draw, settings, logits, &quantizer.codebook, quantizer.width, codes)?;
         inputs.accumulate_codes(self.model, pass.scale)
     }
 
@@ -363,47 +443,44 @@ impl<'a, B: Backend> Generation<'a, B> {
     ) -> Result<()> {
         let config = self.model.config();
         let backend = &*self.model.backend;
+        let begin = Instant::now();
         let side = grid_side(&config.pyramid);
         let size = side * side * config.code_dimension;
-        let begin = Instant::now();
-        let mut latents = vec![0.0; self.images * size];
-        backend.download(&self.buffers.inputs.latents.latent, &mut latents)?;
-        for (image, latent) in latents.chunks_exact(size).enumerate() {
+        let latents = downloaded(backend, &self.buffers.inputs.latents.latent, self.images * size)?;
+        let at_once = backend.images_at_once();
+        for (group, latents) in latents.chunks(at_once * size).enumerate() {
             cancel.check()?;
-            backend.upload(latent, &mut self.buffers.latent)?;
-            generated.pixels.extend(tokenizer.decode_latent(&self.buffers.latent, side, cancel)?.0);
-            on_event(Event::Decode { first_image: self.first_image + image, images: 1 });
+            generated.pixels.extend(tokenizer.decode_latents(latents, side, cancel)?);
+            let first_image = self.first_image + group * at_once;
+            on_event(Event::Decode { first_image, images: latents.len() / size });
         }
         generated.timings.decode += milliseconds(begin);
         generated.latents.extend(latents);
-        generated.tokens.extend(self.tokens.into_iter().flatten());
-        generated.trace.extend(self.trace.into_iter().flatten());
+        generated.tokens.extend(downloaded(backend, &self.buffers.maps, self.images * config.tokens())?);
+        if let Some(trace) = &self.trace {
+            let length = self.images * self.request.traced_before(self.model, self.request.plan.passes.len());
+            generated.trace.extend(downloaded(backend, trace, length)?);
+        }
         Ok(())
     }
 }
 
 impl Request {
-    fn token_draw(
-        &self,
-        first_image: usize,
-        images: usize,
-        pass: usize,
-        positions: usize,
-        halves: usize,
-        vocabulary: usize,
-    ) -> TokenDraw {
-        let settings = &self.plan.passes[pass];
-        TokenDraw {
-            images,
-            positions,
-            vocabulary,
-            guidance: (halves == 2).then_some(settings.guidance),
-            sampling: settings.sampling,
-            seed: self.seed,
-            pass: pass as u32,
-            first_image: self.first_image + first_image as u32,
-        }
+    /// Tokens of one image that the passes before `pass` leave in a trace.
+    fn traced_before<B: Backend>(&self, model: &Model<B>, pass: usize) -> usize {
+        let pyramid = &model.config().pyramid;
+        self.plan.passes[..pass].iter().map(|pass| pyramid[pass.scale].pow(2)).sum()
     }
+}
+
+fn downloaded<B: Backend, T: Pod + Send + Sync>(
+    backend: &B,
+    buffer: &B::Buffer<T>,
+    length: usize,
+) -> Result<Vec<T>> {
+    let mut data = vec![T::zeroed(); length];
+    backend.download(buffer, &mut data)?;
+    Ok(data)
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource, TokenizerConfig};
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{Backend, Blend, EmbedScale, Epilogue, Latent, Masking, Rows, Span};
+use hmar_ops::{Backend, Blend, EmbedScale, Latent, Masking, Rows, Span};
 
 use crate::Cancel;
 use crate::load::LoadOptions;
@@ -195,7 +195,7 @@ impl<B: Backend> InputBuilder<B> {
     pub(crate) fn restart(&mut self, model: &Model<B>, images: usize) -> Result<()> {
         self.images = images;
         let Latent { side, width, .. } = self.latent(model);
-        model.backend.upload(&vec![0.0; images * side * side * width], &mut self.latents.latent)
+        model.backend.fill_bytes(images * side * side * width, 0, &mut self.latents.latent)
     }
 
     /// Writes the input of a scale after the first: the latent so far and, for a masked pass, the scale's own
@@ -220,7 +220,7 @@ impl<B: Backend> InputBuilder<B> {
             backend.area_pool(latent, side, &self.latents.codes, Some(&self.mask), &mut self.pooled)?;
         }
         let embed = &transformer.word_embed;
-        backend.linear(count, &self.pooled, embed, None, Epilogue::Bias, &mut self.embedded)?;
+        backend.project(count, &self.pooled, embed, &mut self.embedded)?;
         let mask_embed = transformer.mask_embed.as_ref().filter(|_| masked);
         let embedding = EmbedScale {
             images: self.images,

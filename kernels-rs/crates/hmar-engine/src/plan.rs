@@ -5,7 +5,7 @@ use hmar_error::{Code, Error, Result};
 use hmar_ops::sampling::TokenSampling;
 
 /// Which path through the transformer a pass takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PassKind {
     /// Predicts a whole scale from the one before it.
     NextScale,
@@ -41,6 +41,11 @@ impl Plan {
     /// Whether pass `index` is the last of its scale.
     pub fn ends_scale(&self, index: usize) -> bool {
         self.passes.get(index + 1).is_none_or(|next| next.scale != self.passes[index].scale)
+    }
+
+    /// Whether pass `index` is the first masked one of its scale.
+    pub fn opens(&self, index: usize) -> bool {
+        self.passes[index].kind == PassKind::Masked && self.passes[index - 1].kind == PassKind::NextScale
     }
 
     /// Tokens of the scale of pass `index` that are still open before it.

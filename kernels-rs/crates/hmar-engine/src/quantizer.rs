@@ -130,7 +130,7 @@ impl<B: Backend> Quantizer<B> {
         backend.enlarge(latent, pyramid[scale], &buffers.codes, &mut buffers.enlarged)?;
         let phi = &self.phi[phi_of_scale(scale, pyramid.len(), self.phi.len())];
         let shape = ConvolutionShape { images: latent.images, side: latent.side, walk: Walk::Same };
-        backend.convolution(shape, &buffers.enlarged, &phi.weight, &phi.bias, None, &mut buffers.convolved)
+        backend.exact_convolution(shape, &buffers.enlarged, &phi.weight, &phi.bias, &mut buffers.convolved)
     }
 }
 

@@ -106,14 +106,17 @@ impl<B: Backend> Tokenizer<B> {
         }
         let latent = self.quantizer.latent(1, side);
         let mut buffers = LatentBuffers::allocate(backend, latent)?;
-        self.with_activations(picture_side, |activations| {
+        self.with_activations(1, picture_side, |activations| {
             let area = picture_side * picture_side;
             let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
-            backend.upload(&interleaved, &mut activations.current)?;
+            backend.upload(&interleaved, &mut activations.values)?;
+            backend.narrow(3 * area, &activations.values, &mut activations.current)?;
             self.encoder.run(backend, picture_side, activations, cancel)?;
+            let length = side * side * self.quantizer.width;
+            backend.widen(length, &activations.current, &mut activations.values)?;
             let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
             let Layer { weight, bias } = &self.quant_conv;
-            backend.convolution(shape, &activations.current, weight, bias, None, &mut buffers.latent)
+            backend.exact_convolution(shape, &activations.values, weight, bias, &mut buffers.latent)
         })?;
         Ok(buffers)
     }
@@ -159,7 +162,9 @@ impl<B: Backend> Tokenizer<B> {
         let mut pictures = Vec::new();
         self.each_scale(tokens, pyramid, |scale, latent, side| {
             if every_scale || scale + 1 == pyramid.len() {
-                pictures.extend(self.decode_latent(latent, side, cancel)?.0);
+                let mut values = vec![0.0; side * side * self.quantizer.width];
+                self.backend.download(latent, &mut values)?;
+                pictures.extend(self.decode_latents(&values, side, cancel)?);
             }
             Ok(())
         })?;
@@ -202,27 +207,12 @@ impl<B: Backend> Tokenizer<B> {
         })
     }
 
-    /// The picture of one latent `[S, S, Z]`: as bytes, and as values before they are clamped and rounded.
-    pub(crate) fn decode_latent(
-        &self,
-        latent: &B::Buffer<f32>,
-        side: usize,
-        cancel: &Cancel,
-    ) -> Result<(Vec<u8>, Vec<f32>)> {
-        let backend = &*self.backend;
-        let picture_side = side * self.config.downsample();
-        self.with_activations(picture_side, |activations| {
-            let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
-            let Layer { weight, bias } = &self.post_quant_conv;
-            backend.convolution(shape, latent, weight, bias, None, &mut activations.current)?;
-            self.decoder.run(backend, side, activations, cancel)?;
-            let length = 3 * picture_side * picture_side;
-            backend.to_bytes(length, &activations.current, &mut activations.bytes)?;
-            let mut bytes = vec![0; length];
-            backend.download(&activations.bytes, &mut bytes)?;
-            let mut values = vec![0.0; length];
-            backend.download(&activations.current, &mut values)?;
-            Ok((bytes, values))
+    /// The pictures of latents `[images, S, S, Z]`, as bytes.
+    pub(crate) fn decode_latents(&self, latents: &[f32], side: usize, cancel: &Cancel) -> Result<Vec<u8>> {
+        self.with_decoded(latents, side, cancel, |activations, length| {
+            let mut pixels = vec![0; length];
+            self.backend.download(&activations.bytes, &mut pixels)?;
+            Ok(pixels)
         })
     }
 
@@ -232,24 +222,70 @@ impl<B: Backend> Tokenizer<B> {
     /// `CANCELLED`, `OUT_OF_MEMORY`.
     pub fn values_of(&self, latent: &[f32], side: usize, cancel: &Cancel) -> Result<Vec<f32>> {
         self.backend.run(|| {
-            let mut buffer = self.backend.allocate(latent.len())?;
-            self.backend.upload(latent, &mut buffer)?;
-            Ok(self.decode_latent(&buffer, side, cancel)?.1)
+            self.with_decoded(latent, side, cancel, |activations, length| {
+                let mut picture = vec![0.0; length];
+                self.backend.download(&activations.values, &mut picture)?;
+                Ok(picture)
+            })
         })
+    }
+
+    /// Decodes latents and shows the activations, pictures in `values` and `bytes`, with their length.
+    fn with_decoded<R>(
+        &self,
+        latents: &[f32],
+        side: usize,
+        cancel: &Cancel,
+        show: impl FnOnce(&Activations<B>, usize) -> Result<R>,
+    ) -> Result<R> {
+        let size = side * side * self.quantizer.width;
+        let images = latents.len() / size;
+        let picture_side = side * self.config.downsample();
+        let length = images * 3 * picture_side * picture_side;
+        self.with_activations(images, picture_side, |activations| {
+            self.backend.upload(latents, &mut activations.latents)?;
+            let mut recording = activations.decodings.remove(&images).unwrap_or_default();
+            // What is recorded begins and ends in buffers that keep their places: the others change theirs.
+            self.backend.replay(&mut recording, || self.run_decoder(side, length, activations, cancel))?;
+            activations.decodings.insert(images, recording);
+            show(activations, length)
+        })
+    }
+
+    /// From `latents` to `values` and `bytes`.
+    fn run_decoder(
+        &self,
+        side: usize,
+        length: usize,
+        activations: &mut Activations<B>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let backend = &*self.backend;
+        let Activations { images, latents, values, current, .. } = &mut *activations;
+        let shape = ConvolutionShape { images: *images, side, walk: Walk::Same };
+        let Layer { weight, bias } = &self.post_quant_conv;
+        backend.exact_convolution(shape, latents, weight, bias, values)?;
+        backend.narrow(*images * side * side * self.quantizer.width, values, current)?;
+        self.decoder.run(backend, side, activations, cancel)?;
+        let Activations { values, bytes, current, .. } = activations;
+        backend.widen(length, current, values)?;
+        backend.to_bytes(length, current, bytes)
     }
 
     fn with_activations<R>(
         &self,
+        images: usize,
         picture_side: usize,
         work: impl FnOnce(&mut Activations<B>) -> Result<R>,
     ) -> Result<R> {
         // Taken out, not locked: a thread that waits within `work` may start another call's.
         let lock = || self.activations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let kept = lock().take().filter(|activations| activations.picture_side == picture_side);
+        let kept = lock().take().filter(|kept| kept.picture_side == picture_side && kept.capacity >= images);
         let mut activations = match kept {
             Some(activations) => activations,
-            None => Activations::allocate(&*self.backend, &self.config, picture_side)?,
+            None => Activations::allocate(&*self.backend, &self.config, images, picture_side)?,
         };
+        activations.images = images;
         let result = work(&mut activations);
         *lock() = Some(activations);
         result

@@ -5,7 +5,7 @@ mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
 use hmar_error::Result;
-use hmar_ops::{Backend, Epilogue, Modulation, Rows, Span};
+use hmar_ops::{Backend, LinearOutput, Modulation, Rows, Span};
 
 use self::block::Block;
 pub(crate) use self::condition::Conditions;
@@ -38,9 +38,9 @@ struct Head<B: Backend> {
 pub(crate) struct Activations<B: Backend> {
     /// The residual stream `[rows, C]`.
     pub(crate) residual: B::Buffer<f32>,
-    normed: B::Buffer<f32>,
-    qkv: B::Buffer<f32>,
-    hidden: B::Buffer<f32>,
+    normed: B::Features,
+    qkv: B::Features,
+    hidden: B::Features,
     /// `[rows, V]`
     pub(crate) logits: B::Buffer<f32>,
 }
@@ -49,9 +49,9 @@ impl<B: Backend> Activations<B> {
     pub(crate) fn allocate(backend: &B, config: &ModelConfig, rows: usize) -> Result<Self> {
         Ok(Activations {
             residual: backend.allocate(rows * config.width)?,
-            normed: backend.allocate(rows * config.width)?,
-            qkv: backend.allocate(rows * 3 * config.width)?,
-            hidden: backend.allocate(rows * config.mlp_ratio * config.width)?,
+            normed: backend.allocate_features(rows * config.width)?,
+            qkv: backend.allocate_features(rows * 3 * config.width)?,
+            hidden: backend.allocate_features(rows * config.mlp_ratio * config.width)?,
             logits: backend.allocate(rows * config.codebook_size)?,
         })
     }
@@ -59,7 +59,7 @@ impl<B: Backend> Activations<B> {
 
 /// Keys and values of the scales so far, for block-causal attention (VAR): one buffer a block.
 pub(crate) struct Cache<B: Backend> {
-    blocks: Vec<B::Buffer<f32>>,
+    blocks: Vec<B::Features>,
     capacity: usize,
 }
 
@@ -67,7 +67,7 @@ impl<B: Backend> Cache<B> {
     pub(crate) fn allocate(backend: &B, config: &ModelConfig, sequences: usize) -> Result<Self> {
         let capacity = config.tokens();
         let length = sequences * capacity * 3 * config.width;
-        let blocks = (0..config.depth).map(|_| backend.allocate(length)).collect::<Result<_>>()?;
+        let blocks = (0..config.depth).map(|_| backend.allocate_features(length)).collect::<Result<_>>()?;
         Ok(Cache { blocks, capacity })
     }
 }
@@ -206,7 +206,8 @@ impl<B: Backend> Transformer<B> {
         let head = &self.heads[Self::head(kind)];
         let Activations { residual, normed, logits, .. } = activations;
         backend.modulated_norm(rows, width, residual, part(0), part(1), normed)?;
-        backend.linear(rows.count(), normed, &head.out.weight, Some(&head.out.bias), Epilogue::Bias, logits)
+        let Layer { weight, bias } = &head.out;
+        backend.linear(rows.count(), normed, weight, bias, LinearOutput::Float32(logits))
     }
 }
 

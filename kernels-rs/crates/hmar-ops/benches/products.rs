@@ -59,7 +59,7 @@ fn main() {
                 let (input, bias) = (filled(&backend, rows * inputs), filled(&backend, outputs));
                 let mut out = filled(&backend, rows * outputs);
                 let time = best(|| {
-                    backend.linear(rows, &input, &weight, Some(&bias), Epilogue::Bias, &mut out).unwrap()
+                    backend.linear(rows, &input, &weight, &bias, LinearOutput::Features(&mut out)).unwrap()
                 });
                 let name = format!("{kind}linear {precision:?} {rows}×{inputs} → {outputs}");
                 report(&name, 2.0 * (rows * outputs * inputs) as f64, time);

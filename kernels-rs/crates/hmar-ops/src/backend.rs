@@ -6,10 +6,8 @@
 
 use std::ops::Range;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 use hmar_error::Result;
-
-use crate::sampling::TokenSampling;
 
 /// What a weight matrix is multiplied in. Sums are always float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +87,18 @@ impl<B: Backend> Rows<'_, B> {
     }
 }
 
-/// What happens to a product before it is stored.
-pub enum Epilogue<'a, B: Backend> {
-    /// `out = product + bias`
-    Bias,
-    /// `out = gelu(product + bias)`, GELU in its tanh form.
-    BiasGelu,
-    /// `out += gate · (product + bias)`: the residual stream of AdaLN's blocks.
+/// What becomes of a linear layer's result, bias included.
+pub enum LinearOutput<'a, B: Backend> {
+    /// `out = x`: the input of another operation.
+    Features(&'a mut B::Features),
+    /// `out = gelu(x)`, GELU in its tanh form.
+    Gelu(&'a mut B::Features),
+    /// `out = x` in float32: logits and modulations.
+    Float32(&'a mut B::Buffer<f32>),
+    /// `residual += gate · x`: the residual stream of AdaLN's blocks.
     GatedResidual {
+        /// `[rows, outputs]`
+        residual: &'a mut B::Buffer<f32>,
         /// Which gate each row takes.
         gate: Modulation<'a, B>,
         /// The rows' sequences.
@@ -180,7 +182,8 @@ pub struct Latent {
     pub width: usize,
 }
 
-/// One draw of tokens for a scale of every image.
+/// Dimensions of a draw of tokens for a scale of every image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenDraw {
     /// Images.
     pub images: usize,
@@ -188,16 +191,36 @@ pub struct TokenDraw {
     pub positions: usize,
     /// V: codebook size.
     pub vocabulary: usize,
-    /// t of `(1+t)·cond − t·uncond`; `None` where only the conditional half was computed.
-    pub guidance: Option<f64>,
-    /// Temperature, top-k, top-p and min-p.
-    pub sampling: TokenSampling,
+    /// 2 where the logits have an unconditional half to guide with, else 1.
+    pub halves: usize,
+}
+
+/// What a draw depends on besides its logits. It lies on the device, so that a recorded pass serves every request.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct DrawSettings {
+    /// t of `(1+t)·cond − t·uncond`.
+    pub guidance: f64,
+    /// As [`crate::sampling::TokenSampling::top_p`].
+    pub top_p: f64,
+    /// As [`crate::sampling::TokenSampling::min_p`].
+    pub min_p: f64,
+    /// r = (k−1)/(K−1): how far soft decoding has come.
+    pub ramp: f64,
     /// Philox key.
     pub seed: u64,
+    /// As [`crate::sampling::TokenSampling::temperature`].
+    pub temperature: f32,
+    /// As [`crate::sampling::TokenSampling::top_k`].
+    pub top_k: u32,
     /// Index of the pass in the plan.
     pub pass: u32,
     /// Index of the batch's first image within the whole job.
     pub first_image: u32,
+    /// Positions of the scale that are still open before the pass.
+    pub open: u32,
+    /// Makes the size a multiple of eight.
+    pub padding: u32,
 }
 
 /// The operations of one device. Work is queued in call order; [`Backend::download`] waits for it.
@@ -207,13 +230,36 @@ pub struct TokenDraw {
 pub trait Backend: Send + Sync + Sized + 'static {
     /// Device memory of a fixed length.
     type Buffer<T: Pod + Send + Sync>: Send + Sync;
+    /// Activations between layers, in what this device multiplies: float32 on the CPU.
+    type Features: Send + Sync;
     /// A weight matrix laid out for this device.
     type Matrix: Send + Sync;
     /// Lays out a [`Backend::Matrix`].
     type Builder: MatrixBuilder<Matrix = Self::Matrix> + Send;
+    /// Operations recorded to be queued again at once.
+    type Recording: Default + Send;
+    /// A point in the queue.
+    type Mark: Send;
 
     /// Runs `work` where this device's operations are cheapest to call.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// Pictures that the tokenizer's networks best take together.
+    fn images_at_once(&self) -> usize;
+
+    /// Queues the operations of `work`; a device that can records them the first time and repeats the recording
+    /// afterwards. The operations, their buffers and their dimensions must be the same every time; what varies they
+    /// read from buffers. `work` neither allocates nor uploads nor downloads.
+    fn replay(&self, recording: &mut Self::Recording, work: impl FnOnce() -> Result<()>) -> Result<()>;
+
+    /// Marks the end of what is queued so far.
+    fn mark(&self) -> Result<Self::Mark>;
+
+    /// Whether everything before the mark is done.
+    fn is_done(&self, mark: &Self::Mark) -> Result<bool>;
+
+    /// Waits until everything before the mark is done.
+    fn wait(&self, mark: Self::Mark) -> Result<()>;
 
     /// A zeroed buffer.
     ///
@@ -221,28 +267,56 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `OUT_OF_MEMORY` when the device has not enough left.
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<Self::Buffer<T>>;
 
+    /// Zeroed activations.
+    ///
+    /// # Errors
+    /// As [`Backend::allocate`].
+    fn allocate_features(&self, length: usize) -> Result<Self::Features>;
+
     /// Copies `data` to the start of `buffer`.
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
 
     /// Copies the start of `buffer` to `data`.
     fn download<T: Pod + Send + Sync>(&self, buffer: &Self::Buffer<T>, data: &mut [T]) -> Result<()>;
 
+    /// Sets every byte of the first `length` elements.
+    fn fill_bytes<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        byte: u8,
+        out: &mut Self::Buffer<T>,
+    ) -> Result<()>;
+
+    /// Rounds float32 to activations.
+    fn narrow(&self, length: usize, input: &Self::Buffer<f32>, out: &mut Self::Features) -> Result<()>;
+
+    /// Widens activations to float32.
+    fn widen(&self, length: usize, input: &Self::Features, out: &mut Self::Buffer<f32>) -> Result<()>;
+
     /// Starts laying out a weight matrix.
     fn matrix(&self, shape: MatrixShape, precision: Precision) -> Self::Builder;
 
-    /// `out[rows, outputs] = epilogue(input[rows, inputs] · weightᵀ + bias)`.
+    /// A linear layer: `input[rows, inputs] · weightᵀ + bias`, `[rows, outputs]`.
     fn linear(
+        &self,
+        rows: usize,
+        input: &Self::Features,
+        weight: &Self::Matrix,
+        bias: &Self::Buffer<f32>,
+        out: LinearOutput<'_, Self>,
+    ) -> Result<()>;
+
+    /// `out[rows, outputs] = input[rows, inputs] · weightᵀ`, all in float32: the latent's few numbers a row, embedded.
+    fn project(
         &self,
         rows: usize,
         input: &Self::Buffer<f32>,
         weight: &Self::Matrix,
-        bias: Option<&Self::Buffer<f32>>,
-        epilogue: Epilogue<'_, Self>,
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
     /// `out = silu(input)`, element by element.
-    fn silu(&self, length: usize, input: &Self::Buffer<f32>, out: &mut Self::Buffer<f32>) -> Result<()>;
+    fn silu(&self, length: usize, input: &Self::Buffer<f32>, out: &mut Self::Features) -> Result<()>;
 
     /// `out[slot, width] += addend[width]`: the blocks' own part of a shared AdaLN.
     fn add_to_each(
@@ -261,7 +335,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         input: &Self::Buffer<f32>,
         scale: Modulation<'_, Self>,
         shift: Modulation<'_, Self>,
-        out: &mut Self::Buffer<f32>,
+        out: &mut Self::Features,
     ) -> Result<()>;
 
     /// Multi-head attention over `qkv [sequences, rows, 3, heads, head_width]`;
@@ -269,9 +343,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn attention(
         &self,
         shape: AttentionShape<'_>,
-        qkv: &Self::Buffer<f32>,
+        qkv: &Self::Features,
         scores: Scores<'_, Self>,
-        out: &mut Self::Buffer<f32>,
+        out: &mut Self::Features,
     ) -> Result<()>;
 
     /// Copies `source [sequences, rows, width]` into `cache [sequences, capacity, width]` from row `at` on.
@@ -281,8 +355,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         sequences: usize,
         rows: usize,
         width: usize,
-        source: &Self::Buffer<f32>,
-        cache: &mut Self::Buffer<f32>,
+        source: &Self::Features,
+        cache: &mut Self::Features,
         capacity: usize,
         at: usize,
     ) -> Result<()>;
@@ -307,20 +381,21 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `[images, positions]`.
     fn draw_tokens(
         &self,
-        draw: &TokenDraw,
+        draw: TokenDraw,
+        settings: &Self::Buffer<DrawSettings>,
         logits: &mut Self::Buffer<f32>,
         only: Option<&Self::Buffer<u8>>,
         tokens: &mut Self::Buffer<u32>,
         confidence: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
-    /// Of the positions set in `mask [images, positions]`, leaves the `count` least confident set (4, step 2);
-    /// all of them where fewer are set.
+    /// Of the positions set in `mask [images, positions]`, leaves the [`DrawSettings::open`] least confident set (4,
+    /// step 2); all of them where fewer are set.
     fn keep_least_confident(
         &self,
         images: usize,
         positions: usize,
-        count: usize,
+        settings: &Self::Buffer<DrawSettings>,
         confidence: &Self::Buffer<f32>,
         mask: &mut Self::Buffer<u8>,
     ) -> Result<()>;
@@ -328,8 +403,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` from guided logits.
     fn soften(
         &self,
-        draw: &TokenDraw,
-        ramp: f64,
+        draw: TokenDraw,
+        settings: &Self::Buffer<DrawSettings>,
         logits: &mut Self::Buffer<f32>,
         codebook: &Self::Buffer<f32>,
         width: usize,
@@ -387,27 +462,48 @@ pub trait Backend: Send + Sync + Sized + 'static {
         tokens: &mut Self::Buffer<u32>,
     ) -> Result<()>;
 
-    /// A convolution with bias; `residual`, where given, is added to the result.
-    fn convolution(
+    /// Copies `tokens [images, positions]` to column `at` of `maps [images, stride]`.
+    fn store_tokens(
+        &self,
+        images: usize,
+        positions: usize,
+        tokens: &Self::Buffer<u32>,
+        maps: &mut Self::Buffer<u32>,
+        stride: usize,
+        at: usize,
+    ) -> Result<()>;
+
+    /// A convolution with bias in float32: φ and the latent's convolutions.
+    fn exact_convolution(
         &self,
         shape: ConvolutionShape,
         input: &Self::Buffer<f32>,
         weight: &Self::Matrix,
         bias: &Self::Buffer<f32>,
-        residual: Option<&Self::Buffer<f32>>,
         out: &mut Self::Buffer<f32>,
+    ) -> Result<()>;
+
+    /// A convolution with bias; `residual`, where given, is added to the result.
+    fn convolution(
+        &self,
+        shape: ConvolutionShape,
+        input: &Self::Features,
+        weight: &Self::Matrix,
+        bias: &Self::Buffer<f32>,
+        residual: Option<&Self::Features>,
+        out: &mut Self::Features,
     ) -> Result<()>;
 
     /// GroupNorm, 32 groups, eps 1e-6, affine, then SiLU if `activate`.
     fn group_norm(
         &self,
         norm: GroupNorm<'_, Self>,
-        input: &Self::Buffer<f32>,
-        out: &mut Self::Buffer<f32>,
+        input: &Self::Features,
+        out: &mut Self::Features,
     ) -> Result<()>;
 
     /// Clamps to [−1, 1] and rounds to bytes: `⌊255·(x+1)/2 + 0.5⌋`.
-    fn to_bytes(&self, length: usize, input: &Self::Buffer<f32>, out: &mut Self::Buffer<u8>) -> Result<()>;
+    fn to_bytes(&self, length: usize, input: &Self::Features, out: &mut Self::Buffer<u8>) -> Result<()>;
 }
 
 /// Where the φ of a scale goes.

@@ -67,7 +67,7 @@ fn linear_matches_float64_on_odd_sizes() {
                 let weight = matrix(&backend, MatrixShape { outputs, inputs, taps: 1 }, precision, &w);
                 let mut out = poisoned(&backend, rows * outputs);
                 let (input, bias) = (buffer(&backend, &a), buffer(&backend, &b));
-                backend.linear(rows, &input, &weight, Some(&bias), Epilogue::Bias, &mut out).unwrap();
+                backend.linear(rows, &input, &weight, &bias, LinearOutput::Features(&mut out)).unwrap();
                 for row in 0..rows {
                     for output in 0..outputs {
                         let exact: f64 = b[output] as f64
@@ -97,11 +97,11 @@ fn a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
             let input = buffer(&one, &a);
             let mut whole = poisoned(&one, most * outputs);
             let weight = matrix(&one, shape, precision, &w);
-            one.linear(most, &input, &weight, None, Epilogue::Bias, &mut whole).unwrap();
+            one.project(most, &input, &weight, &mut whole).unwrap();
             for rows in [1, 2, 3, 8, 12, 13, 95, 96, 97, 193, 230] {
                 for backend in [&one, &other] {
                     let mut out = poisoned(backend, rows * outputs);
-                    backend.linear(rows, &input, &weight, None, Epilogue::Bias, &mut out).unwrap();
+                    backend.project(rows, &input, &weight, &mut out).unwrap();
                     assert_eq!(out.as_slice(), &whole.as_slice()[..rows * outputs], "{rows} rows");
                 }
             }

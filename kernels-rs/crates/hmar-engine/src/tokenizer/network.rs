@@ -1,5 +1,7 @@
 //! Encoder and decoder (2.2): residual and attention blocks at falling and rising sizes, channels last.
 
+use std::collections::HashMap;
+
 use hmar_checkpoint::{TokenizerConfig, tokenizer_tensors};
 use hmar_error::Result;
 use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, Scores, Span, Walk};
@@ -7,18 +9,33 @@ use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, Scores, Spa
 use crate::Cancel;
 use crate::load::{Layer, Wanted, Weights};
 
-/// What flows through the network: the current activations and two buffers beside them.
+/// What flows through the network: the current activations, two buffers beside them, and its two ends.
 pub(super) struct Activations<B: Backend> {
+    /// Pictures that fit.
+    pub(super) capacity: usize,
+    /// Pictures that are in them.
+    pub(super) images: usize,
     pub(super) picture_side: usize,
-    pub(super) current: B::Buffer<f32>,
-    normed: B::Buffer<f32>,
-    other: B::Buffer<f32>,
+    pub(super) current: B::Features,
+    normed: B::Features,
+    other: B::Features,
+    /// The latents to decode, `[images, S, S, Z]`.
+    pub(super) latents: B::Buffer<f32>,
+    /// Pictures or latents in float32, on their way in or out.
+    pub(super) values: B::Buffer<f32>,
     pub(super) bytes: B::Buffer<u8>,
+    /// Decoding so many images.
+    pub(super) decodings: HashMap<usize, B::Recording>,
 }
 
 impl<B: Backend> Activations<B> {
     /// Room for the largest layer at this size of picture.
-    pub(super) fn allocate(backend: &B, config: &TokenizerConfig, picture_side: usize) -> Result<Self> {
+    pub(super) fn allocate(
+        backend: &B,
+        config: &TokenizerConfig,
+        images: usize,
+        picture_side: usize,
+    ) -> Result<Self> {
         let last = config.channel_multipliers.len() - 1;
         let largest = (0..=last)
             .map(|level| {
@@ -29,12 +46,19 @@ impl<B: Backend> Activations<B> {
             })
             .max()
             .unwrap_or(0);
+        let latent = (picture_side >> last).pow(2) * config.code_dimension;
+        let picture = 3 * picture_side * picture_side;
         Ok(Activations {
+            capacity: images,
+            images,
             picture_side,
-            current: backend.allocate(largest)?,
-            normed: backend.allocate(largest)?,
-            other: backend.allocate(largest)?,
-            bytes: backend.allocate(3 * picture_side * picture_side)?,
+            current: backend.allocate_features(images * largest)?,
+            normed: backend.allocate_features(images * largest)?,
+            other: backend.allocate_features(images * largest)?,
+            latents: backend.allocate(images * latent)?,
+            values: backend.allocate(images * picture.max(latent))?,
+            bytes: backend.allocate(images * picture)?,
+            decodings: HashMap::new(),
         })
     }
 
@@ -70,13 +94,14 @@ impl<B: Backend> Norm<B> {
     fn run(
         &self,
         backend: &B,
+        images: usize,
         side: usize,
         activate: bool,
-        input: &B::Buffer<f32>,
-        out: &mut B::Buffer<f32>,
+        input: &B::Features,
+        out: &mut B::Features,
     ) -> Result<()> {
         let norm = GroupNorm {
-            images: 1,
+            images,
             pixels: side * side,
             channels: self.channels,
             weight: &self.weight,
@@ -87,8 +112,8 @@ impl<B: Backend> Norm<B> {
     }
 }
 
-fn same(side: usize) -> ConvolutionShape {
-    ConvolutionShape { images: 1, side, walk: Walk::Same }
+fn same(images: usize, side: usize) -> ConvolutionShape {
+    ConvolutionShape { images, side, walk: Walk::Same }
 }
 
 /// `conv2(silu(norm2(conv1(silu(norm1(x))))))` plus x, or plus its 1×1 convolution where channels change.
@@ -116,19 +141,21 @@ impl<B: Backend> ResidualBlock<B> {
     }
 
     fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        let Activations { current, normed, other, .. } = activations;
-        self.norm1.run(backend, side, true, current, normed)?;
-        backend.convolution(same(side), normed, &self.conv1.weight, &self.conv1.bias, None, other)?;
-        self.norm2.run(backend, side, true, other, normed)?;
+        let Activations { images, current, normed, other, .. } = activations;
+        let images = *images;
+        let shape = same(images, side);
+        self.norm1.run(backend, images, side, true, current, normed)?;
+        backend.convolution(shape, normed, &self.conv1.weight, &self.conv1.bias, None, other)?;
+        self.norm2.run(backend, images, side, true, other, normed)?;
         let Layer { weight, bias } = &self.conv2;
         match &self.shortcut {
             None => {
-                backend.convolution(same(side), normed, weight, bias, Some(current), other)?;
+                backend.convolution(shape, normed, weight, bias, Some(current), other)?;
                 activations.step();
             }
             Some(shortcut) => {
-                backend.convolution(same(side), current, &shortcut.weight, &shortcut.bias, None, other)?;
-                backend.convolution(same(side), normed, weight, bias, Some(other), current)?;
+                backend.convolution(shape, current, &shortcut.weight, &shortcut.bias, None, other)?;
+                backend.convolution(shape, normed, weight, bias, Some(other), current)?;
             }
         }
         Ok(())
@@ -152,19 +179,27 @@ impl<B: Backend> AttentionBlock<B> {
     }
 
     fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        let Activations { current, normed, other, .. } = activations;
+        let Activations { images, current, normed, other, .. } = activations;
+        let images = *images;
         let (pixels, channels) = (side * side, self.norm.channels);
-        self.norm.run(backend, side, false, current, normed)?;
-        backend.convolution(same(side), normed, &self.qkv.weight, &self.qkv.bias, None, other)?;
+        self.norm.run(backend, images, side, false, current, normed)?;
+        backend.convolution(same(images, side), normed, &self.qkv.weight, &self.qkv.bias, None, other)?;
         let shape = AttentionShape {
-            sequences: 1,
+            sequences: images,
             rows: pixels,
             heads: 1,
             head_width: channels,
             spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
         };
         backend.attention(shape, other, Scores::Scaled(1.0 / (channels as f32).sqrt()), normed)?;
-        backend.convolution(same(side), normed, &self.out.weight, &self.out.bias, Some(current), other)?;
+        backend.convolution(
+            same(images, side),
+            normed,
+            &self.out.weight,
+            &self.out.bias,
+            Some(current),
+            other,
+        )?;
         activations.step();
         Ok(())
     }
@@ -220,7 +255,7 @@ impl<B: Backend> Level<B> {
             }
         }
         let Some((Layer { weight, bias }, walk)) = &self.resize else { return Ok(side) };
-        let shape = ConvolutionShape { images: 1, side, walk: *walk };
+        let shape = ConvolutionShape { images: activations.images, side, walk: *walk };
         backend.convolution(shape, &activations.current, weight, bias, None, &mut activations.other)?;
         activations.step();
         Ok(shape.output_side())
@@ -257,8 +292,8 @@ fn convolve<B: Backend>(
     layer: &Layer<B>,
     activations: &mut Activations<B>,
 ) -> Result<()> {
-    let Activations { current, other, .. } = activations;
-    backend.convolution(same(side), current, &layer.weight, &layer.bias, None, other)?;
+    let Activations { images, current, other, .. } = activations;
+    backend.convolution(same(*images, side), current, &layer.weight, &layer.bias, None, other)?;
     activations.step();
     Ok(())
 }
@@ -278,9 +313,9 @@ impl<B: Backend> Output<B> {
     }
 
     fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        let Activations { current, normed, .. } = activations;
-        self.norm.run(backend, side, true, current, normed)?;
-        backend.convolution(same(side), normed, &self.conv.weight, &self.conv.bias, None, current)
+        let Activations { images, current, normed, .. } = activations;
+        self.norm.run(backend, *images, side, true, current, normed)?;
+        backend.convolution(same(*images, side), normed, &self.conv.weight, &self.conv.bias, None, current)
     }
 }
 
@@ -323,7 +358,7 @@ impl<B: Backend> Encoder<B> {
         })
     }
 
-    /// `current [side, side, 3]` to `[S, S, Z]`.
+    /// `current [images, side, side, 3]` to `[images, S, S, Z]`.
     pub(super) fn run(
         &self,
         backend: &B,
@@ -376,7 +411,7 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// `current [side, side, Z]` to `[picture, picture, 3]`.
+    /// `current [images, side, side, Z]` to `[images, picture, picture, 3]`.
     pub(super) fn run(
         &self,
         backend: &B,

@@ -2,7 +2,7 @@
 
 use hmar_checkpoint::ModelConfig;
 use hmar_error::Result;
-use hmar_ops::{AttentionShape, Backend, Epilogue, Modulation, Rows, Scores, Span};
+use hmar_ops::{AttentionShape, Backend, LinearOutput, Modulation, Rows, Scores, Span};
 
 use super::Activations;
 use crate::load::{Layer, Wanted, Weights};
@@ -83,7 +83,7 @@ impl<B: Backend> Block<B> {
         rows: Rows<'_, B>,
         spans: &[Span],
         activations: &mut Activations<B>,
-        cache: Option<(&mut B::Buffer<f32>, usize)>,
+        cache: Option<(&mut B::Features, usize)>,
     ) -> Result<()> {
         let width = config.width;
         let part = |index: usize| Modulation { table: modulations, stride: 6 * width, offset: index * width };
@@ -93,7 +93,8 @@ impl<B: Backend> Block<B> {
         let Activations { residual, normed, qkv, hidden, .. } = activations;
 
         backend.modulated_norm(rows, width, residual, scale1, shift1, normed)?;
-        backend.linear(count, normed, &self.qkv.weight, Some(&self.qkv.bias), Epilogue::Bias, qkv)?;
+        let Layer { weight, bias } = &self.qkv;
+        backend.linear(count, normed, weight, bias, LinearOutput::Features(qkv))?;
         let scores = match &self.factors {
             Some(factors) => Scores::Normalized(factors),
             None => Scores::Scaled(0.25 / ((config.width / config.heads) as f32).sqrt()),
@@ -122,14 +123,15 @@ impl<B: Backend> Block<B> {
             spans,
         };
         backend.attention(shape, qkv, scores, normed)?;
-        let gated = |gate| Epilogue::GatedResidual { gate, rows };
         let Layer { weight, bias } = &self.proj;
-        backend.linear(count, normed, weight, Some(bias), gated(attention_gate), residual)?;
+        let out = LinearOutput::GatedResidual { residual, gate: attention_gate, rows };
+        backend.linear(count, normed, weight, bias, out)?;
 
         backend.modulated_norm(rows, width, residual, scale2, shift2, normed)?;
         let Layer { weight, bias } = &self.fc1;
-        backend.linear(count, normed, weight, Some(bias), Epilogue::BiasGelu, hidden)?;
+        backend.linear(count, normed, weight, bias, LinearOutput::Gelu(hidden))?;
         let Layer { weight, bias } = &self.fc2;
-        backend.linear(count, hidden, weight, Some(bias), gated(feed_forward_gate), residual)
+        let out = LinearOutput::GatedResidual { residual, gate: feed_forward_gate, rows };
+        backend.linear(count, hidden, weight, bias, out)
     }
 }

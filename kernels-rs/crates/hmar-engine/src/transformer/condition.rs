@@ -1,10 +1,11 @@
 //! What depends on the class alone: AdaLN's modulations, computed once a class and generation.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, Epilogue};
+use hmar_ops::{Backend, LinearOutput};
 
 use super::Transformer;
 use super::block::Ada;
+use crate::load::Layer;
 
 /// The modulations of the distinct classes of a batch, one slot each.
 pub(crate) struct Conditions<B: Backend> {
@@ -14,7 +15,7 @@ pub(crate) struct Conditions<B: Backend> {
     indices: B::Buffer<u32>,
     /// `[slots, C]`
     classes: B::Buffer<f32>,
-    activated: B::Buffer<f32>,
+    activated: B::Features,
     /// `[slots, 6, C]` a block.
     blocks: Vec<B::Buffer<f32>>,
     /// `[slots, 2, C]` a head.
@@ -33,7 +34,7 @@ impl<B: Backend> Conditions<B> {
             labels: Vec::new(),
             indices: backend.allocate(capacity)?,
             classes: backend.allocate(capacity * width)?,
-            activated: backend.allocate(capacity * width)?,
+            activated: backend.allocate_features(capacity * width)?,
             blocks: buffers(transformer.blocks.len(), 6)?,
             heads: buffers(transformer.heads.len(), 2)?,
         })
@@ -69,15 +70,15 @@ impl<B: Backend> Conditions<B> {
                 Ada::Own(layer) => layer,
                 Ada::Shared(_) => transformer.shared_ada.as_ref().expect("loaded with the blocks' own parts"),
             };
-            let bias = Some(&layer.bias);
-            backend.linear(slots, &self.activated, &layer.weight, bias, Epilogue::Bias, out)?;
+            let Layer { weight, bias } = layer;
+            backend.linear(slots, &self.activated, weight, bias, LinearOutput::Float32(out))?;
             if let Ada::Shared(own) = &block.ada {
                 backend.add_to_each(slots, 6 * width, own, out)?;
             }
         }
         for (head, out) in transformer.heads.iter().zip(&mut self.heads) {
-            let bias = Some(&head.ada.bias);
-            backend.linear(slots, &self.activated, &head.ada.weight, bias, Epilogue::Bias, out)?;
+            let Layer { weight, bias } = &head.ada;
+            backend.linear(slots, &self.activated, weight, bias, LinearOutput::Float32(out))?;
         }
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use crate::TokenDraw;
 use crate::philox::{Purpose, Stream};
-use crate::sampling::{self, Scratch};
+use crate::sampling::{self, Scratch, TokenSampling};
+use crate::{DrawSettings, TokenDraw};
 
 fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     thread_local! {
@@ -15,7 +15,7 @@ fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(work)
 }
 
-impl TokenDraw {
+impl DrawSettings {
     fn stream(&self, image: usize, purpose: Purpose) -> Stream {
         Stream {
             seed: self.seed,
@@ -24,17 +24,24 @@ impl TokenDraw {
             purpose,
         }
     }
+
+    fn sampling(&self) -> TokenSampling {
+        let Self { temperature, top_k, top_p, min_p, .. } = *self;
+        TokenSampling { temperature, top_k, top_p, min_p }
+    }
 }
 
 /// Guides the conditional half of `logits [halves, images, positions, vocabulary]` in place and draws from it.
 /// Rows are left filtered, as [`soften`] takes them.
 pub(super) fn draw_tokens(
-    draw: &TokenDraw,
+    draw: TokenDraw,
+    settings: &DrawSettings,
     logits: &mut [f32],
     only: Option<&[u8]>,
     tokens: &mut [u32],
     confidence: &mut [f32],
 ) {
+    let sampling = settings.sampling();
     let rows = draw.images * draw.positions;
     let (conditional, unconditional) = logits.split_at_mut(rows * draw.vocabulary);
     let conditional = conditional.par_chunks_exact_mut(draw.vocabulary);
@@ -47,11 +54,11 @@ pub(super) fn draw_tokens(
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                if let Some(t) = draw.guidance {
-                    sampling::guide(logits, &unconditional[row * draw.vocabulary..], t);
+                if draw.halves == 2 {
+                    sampling::guide(logits, &unconditional[row * draw.vocabulary..], settings.guidance);
                 }
-                let u = draw.stream(image, Purpose::TokenDraw).uniform(position as u32);
-                let drawn = with_scratch(|scratch| sampling::sample(logits, &draw.sampling, u, scratch));
+                let u = settings.stream(image, Purpose::TokenDraw).uniform(position as u32);
+                let drawn = with_scratch(|scratch| sampling::sample(logits, &sampling, u, scratch));
                 (*token, *confidence) = (drawn.token, drawn.confidence);
             },
         );
@@ -65,8 +72,8 @@ pub(super) fn keep_least_confident(count: usize, confidence: &[f32], mask: &mut 
 
 /// Replaces each row of `logits`, as [`draw_tokens`] left it, by soft decoding's weights, and sums the codes by them.
 pub(super) fn soften(
-    draw: &TokenDraw,
-    ramp: f64,
+    draw: TokenDraw,
+    settings: &DrawSettings,
     logits: &mut [f32],
     codebook: &[f32],
     width: usize,
@@ -77,8 +84,8 @@ pub(super) fn soften(
     rows_of_logits.zip(out[..rows * width].par_chunks_exact_mut(width)).enumerate().for_each_init(
         || vec![0.0; draw.vocabulary],
         |weights, (row, (logits, out))| {
-            let stream = draw.stream(row / draw.positions, Purpose::SoftDecoding);
-            sampling::soften(logits, ramp, stream, (row % draw.positions) as u32, weights);
+            let stream = settings.stream(row / draw.positions, Purpose::SoftDecoding);
+            sampling::soften(logits, settings.ramp, stream, (row % draw.positions) as u32, weights);
             out.fill(0.0);
             for (&weight, code) in weights.iter().zip(codebook.chunks_exact(width)).filter(|(w, _)| **w > 0.0)
             {

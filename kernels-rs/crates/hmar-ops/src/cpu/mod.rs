@@ -21,7 +21,6 @@ use rayon::prelude::*;
 use self::attention::ScoreScale;
 use self::convolution::Patches;
 use self::kernel::Instructions;
-use self::matrix::PANEL;
 use self::product::{PlainRows, product};
 use crate::math::{gelu, silu};
 use crate::*;
@@ -84,6 +83,35 @@ impl CpuBackend {
         }
     }
 
+    /// Calls `store(row, first output, products, their place in out)`, as vector code, for all of
+    /// `input · weightᵀ`.
+    fn multiply(
+        &self,
+        rows: usize,
+        input: &CpuBuffer<f32>,
+        weight: &CpuMatrix,
+        out: &mut CpuBuffer<f32>,
+        store: impl Fn(usize, usize, &[f32], &mut [f32]) + Sync,
+    ) {
+        let inputs = PlainRows { values: input.as_slice(), width: weight.shape.inputs };
+        let arch = pulp::Arch::new();
+        self.pool.install(|| {
+            product(
+                self.instructions,
+                rows,
+                &inputs,
+                weight,
+                out.as_mut_slice(),
+                |row, first, products, out| {
+                    arch.dispatch(
+                        #[inline(always)]
+                        || store(row, first, products, out),
+                    );
+                },
+            );
+        });
+    }
+
     /// Splits `out` into equal parts of `size` and runs `work(index, part)` on all threads, as vector code.
     fn each_part<T: Send>(&self, out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
         self.pool.install(|| {
@@ -104,11 +132,39 @@ fn vector(modulation: &Modulation<'_, CpuBackend>, slot: u32, width: usize) -> s
 
 impl Backend for CpuBackend {
     type Buffer<T: Pod + Send + Sync> = CpuBuffer<T>;
+    type Features = CpuBuffer<f32>;
     type Matrix = CpuMatrix;
     type Builder = CpuMatrixBuilder;
+    type Recording = ();
+    type Mark = ();
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
+    }
+
+    /// One at a time keeps the memory small, and the threads are busy with one.
+    fn images_at_once(&self) -> usize {
+        1
+    }
+
+    fn replay(&self, _recording: &mut (), work: impl FnOnce() -> Result<()>) -> Result<()> {
+        work()
+    }
+
+    fn mark(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_done(&self, _mark: &()) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn wait(&self, _mark: ()) -> Result<()> {
+        Ok(())
+    }
+
+    fn allocate_features(&self, length: usize) -> Result<CpuBuffer<f32>> {
+        self.allocate(length)
     }
 
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
@@ -129,6 +185,25 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
+    fn fill_bytes<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        byte: u8,
+        out: &mut CpuBuffer<T>,
+    ) -> Result<()> {
+        bytemuck::cast_slice_mut::<T, u8>(&mut out.as_mut_slice()[..length]).fill(byte);
+        Ok(())
+    }
+
+    fn narrow(&self, length: usize, input: &CpuBuffer<f32>, out: &mut CpuBuffer<f32>) -> Result<()> {
+        out.as_mut_slice()[..length].copy_from_slice(&input.as_slice()[..length]);
+        Ok(())
+    }
+
+    fn widen(&self, length: usize, input: &CpuBuffer<f32>, out: &mut CpuBuffer<f32>) -> Result<()> {
+        self.narrow(length, input, out)
+    }
+
     fn matrix(&self, shape: MatrixShape, precision: Precision) -> CpuMatrixBuilder {
         CpuMatrixBuilder::new(shape, precision)
     }
@@ -138,47 +213,46 @@ impl Backend for CpuBackend {
         rows: usize,
         input: &CpuBuffer<f32>,
         weight: &CpuMatrix,
-        bias: Option<&CpuBuffer<f32>>,
-        epilogue: Epilogue<'_, Self>,
+        bias: &CpuBuffer<f32>,
+        out: LinearOutput<'_, Self>,
+    ) -> Result<()> {
+        let outputs = weight.shape.outputs;
+        let bias = bias.as_slice();
+        match out {
+            LinearOutput::Features(out) | LinearOutput::Float32(out) => {
+                self.multiply(rows, input, weight, out, |_, first, products, out| {
+                    let products = products.iter().zip(&bias[first..]);
+                    out.iter_mut().zip(products).for_each(|(out, (x, bias))| *out = x + bias);
+                });
+            }
+            LinearOutput::Gelu(out) => {
+                self.multiply(rows, input, weight, out, |_, first, products, out| {
+                    let products = products.iter().zip(&bias[first..]);
+                    out.iter_mut().zip(products).for_each(|(out, (x, bias))| *out = gelu(x + bias));
+                });
+            }
+            LinearOutput::GatedResidual { residual, gate, rows: grouping } => {
+                self.multiply(rows, input, weight, residual, |row, first, products, out| {
+                    let slot = grouping.slots.as_slice()[row / grouping.per_sequence];
+                    let gates = &gate.table.as_slice()[vector(&gate, slot, outputs)];
+                    let products = products.iter().zip(&bias[first..]).zip(&gates[first..]);
+                    out.iter_mut()
+                        .zip(products)
+                        .for_each(|(out, ((x, bias), gate))| *out += gate * (x + bias));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn project(
+        &self,
+        rows: usize,
+        input: &CpuBuffer<f32>,
+        weight: &CpuMatrix,
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
-        let inputs = PlainRows { values: input.as_slice(), width: weight.shape.inputs };
-        let no_bias = [0.0; PANEL];
-        let arch = pulp::Arch::new();
-        self.pool.install(|| {
-            product(
-                self.instructions,
-                rows,
-                &inputs,
-                weight,
-                out.as_mut_slice(),
-                |row, first, products, out| {
-                    let bias = match bias {
-                        Some(bias) => &bias.as_slice()[first..first + products.len()],
-                        None => &no_bias[..products.len()],
-                    };
-                    let biased = products.iter().zip(bias).map(|(product, bias)| product + bias);
-                    arch.dispatch(
-                        #[inline(always)]
-                        || match &epilogue {
-                            Epilogue::Bias => out.iter_mut().zip(biased).for_each(|(out, x)| *out = x),
-                            Epilogue::BiasGelu => {
-                                out.iter_mut().zip(biased).for_each(|(out, x)| *out = gelu(x))
-                            }
-                            Epilogue::GatedResidual { gate, rows } => {
-                                let slot = rows.slots.as_slice()[row / rows.per_sequence];
-                                let gates = &gate.table.as_slice()[vector(gate, slot, weight.shape.outputs)];
-                                let gates = &gates[first..first + products.len()];
-                                out.iter_mut()
-                                    .zip(biased)
-                                    .zip(gates)
-                                    .for_each(|((out, x), gate)| *out += gate * x);
-                            }
-                        },
-                    );
-                },
-            );
-        });
+        self.multiply(rows, input, weight, out, |_, _, products, out| out.copy_from_slice(products));
         Ok(())
     }
 
@@ -307,7 +381,8 @@ impl Backend for CpuBackend {
 
     fn draw_tokens(
         &self,
-        draw: &TokenDraw,
+        draw: TokenDraw,
+        settings: &CpuBuffer<DrawSettings>,
         logits: &mut CpuBuffer<f32>,
         only: Option<&CpuBuffer<u8>>,
         tokens: &mut CpuBuffer<u32>,
@@ -316,6 +391,7 @@ impl Backend for CpuBackend {
         self.pool.install(|| {
             draw::draw_tokens(
                 draw,
+                &settings.as_slice()[0],
                 logits.as_mut_slice(),
                 only.map(CpuBuffer::as_slice),
                 tokens.as_mut_slice(),
@@ -329,10 +405,11 @@ impl Backend for CpuBackend {
         &self,
         images: usize,
         positions: usize,
-        count: usize,
+        settings: &CpuBuffer<DrawSettings>,
         confidence: &CpuBuffer<f32>,
         mask: &mut CpuBuffer<u8>,
     ) -> Result<()> {
+        let count = settings.as_slice()[0].open as usize;
         let confidences = confidence.as_slice().chunks_exact(positions);
         for (mask, confidence) in
             mask.as_mut_slice().chunks_exact_mut(positions).zip(confidences).take(images)
@@ -344,15 +421,17 @@ impl Backend for CpuBackend {
 
     fn soften(
         &self,
-        draw: &TokenDraw,
-        ramp: f64,
+        draw: TokenDraw,
+        settings: &CpuBuffer<DrawSettings>,
         logits: &mut CpuBuffer<f32>,
         codebook: &CpuBuffer<f32>,
         width: usize,
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
         self.pool.install(|| {
-            draw::soften(draw, ramp, logits.as_mut_slice(), codebook.as_slice(), width, out.as_mut_slice());
+            let settings = &settings.as_slice()[0];
+            let (logits, out) = (logits.as_mut_slice(), out.as_mut_slice());
+            draw::soften(draw, settings, logits, codebook.as_slice(), width, out);
         });
         Ok(())
     }
@@ -458,6 +537,33 @@ impl Backend for CpuBackend {
             }
         });
         Ok(())
+    }
+
+    fn store_tokens(
+        &self,
+        images: usize,
+        positions: usize,
+        tokens: &CpuBuffer<u32>,
+        maps: &mut CpuBuffer<u32>,
+        stride: usize,
+        at: usize,
+    ) -> Result<()> {
+        let tokens = tokens.as_slice()[..images * positions].chunks_exact(positions);
+        for (map, tokens) in maps.as_mut_slice().chunks_exact_mut(stride).zip(tokens) {
+            map[at..at + positions].copy_from_slice(tokens);
+        }
+        Ok(())
+    }
+
+    fn exact_convolution(
+        &self,
+        shape: ConvolutionShape,
+        input: &CpuBuffer<f32>,
+        weight: &CpuMatrix,
+        bias: &CpuBuffer<f32>,
+        out: &mut CpuBuffer<f32>,
+    ) -> Result<()> {
+        self.convolution(shape, input, weight, bias, None, out)
     }
 
     fn convolution(
