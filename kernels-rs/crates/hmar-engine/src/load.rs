@@ -106,14 +106,17 @@ impl<'a, B: Backend> Weights<'a, B> {
                 let tensor = match matrix {
                     Some(precision) => {
                         let shape = matrix_shape(&info.shape);
-                        let mut builder = backend.matrix(shape, *precision);
+                        let mut builder = backend.matrix(shape, *precision)?;
                         let chunk = builder.chunk();
                         stream(source, name, chunk, options, &mut |values| builder.push(values))?;
-                        Loaded::Matrix(builder.finish())
+                        Loaded::Matrix(builder.finish()?)
                     }
                     None => {
                         let mut vector = Vec::with_capacity(info.elements());
-                        stream(source, name, CHUNK, options, &mut |values| vector.extend_from_slice(values))?;
+                        stream(source, name, CHUNK, options, &mut |values| {
+                            vector.extend_from_slice(values);
+                            Ok(())
+                        })?;
                         Loaded::Vector(vector)
                     }
                 };
@@ -177,13 +180,12 @@ fn stream(
     name: &str,
     chunk: usize,
     options: &LoadOptions<'_>,
-    take: &mut dyn FnMut(&[f32]),
+    take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
     source.stream(name, chunk, &mut |values| {
         if !options.allow_non_finite && !all_finite(values) {
             return Err(non_finite_weight(name));
         }
-        take(values);
-        Ok(())
+        take(values)
     })
 }

@@ -13,13 +13,13 @@ fn filled(backend: &CpuBackend, length: usize) -> CpuBuffer<f32> {
 }
 
 fn matrix(backend: &CpuBackend, shape: MatrixShape, precision: Precision) -> CpuMatrix {
-    let mut builder = backend.matrix(shape, precision);
+    let mut builder = backend.matrix(shape, precision).unwrap();
     let chunk: Vec<f32> = (0..builder.chunk()).map(|i| (i * 53 % 97) as f32 / 97.0 - 0.5).collect();
     let elements = shape.outputs * shape.inputs * shape.taps;
     for start in (0..elements).step_by(chunk.len()) {
-        builder.push(&chunk[..chunk.len().min(elements - start)]);
+        builder.push(&chunk[..chunk.len().min(elements - start)]).unwrap();
     }
-    builder.finish()
+    builder.finish().unwrap()
 }
 
 fn best(mut work: impl FnMut()) -> Duration {

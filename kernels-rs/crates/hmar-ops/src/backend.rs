@@ -38,10 +38,16 @@ pub trait MatrixBuilder {
     fn chunk(&self) -> usize;
 
     /// Takes the next elements of `[outputs, inputs, taps]`.
-    fn push(&mut self, elements: &[f32]);
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn push(&mut self, elements: &[f32]) -> Result<()>;
 
     /// The matrix, ready to multiply with.
-    fn finish(self) -> Self::Matrix;
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn finish(self) -> Result<Self::Matrix>;
 }
 
 /// One of AdaLN's six vectors (a gate, scale or shift), chosen row by row through its sequence's class slot.
@@ -294,7 +300,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn widen(&self, length: usize, input: &Self::Features, out: &mut Self::Buffer<f32>) -> Result<()>;
 
     /// Starts laying out a weight matrix.
-    fn matrix(&self, shape: MatrixShape, precision: Precision) -> Self::Builder;
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` when the device has not enough left.
+    fn matrix(&self, shape: MatrixShape, precision: Precision) -> Result<Self::Builder>;
 
     /// A linear layer: `input[rows, inputs] · weightᵀ + bias`, `[rows, outputs]`.
     fn linear(

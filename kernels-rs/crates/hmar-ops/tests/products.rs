@@ -18,11 +18,11 @@ impl Values {
 }
 
 fn matrix(backend: &CpuBackend, shape: MatrixShape, precision: Precision, values: &[f32]) -> CpuMatrix {
-    let mut builder = backend.matrix(shape, precision);
+    let mut builder = backend.matrix(shape, precision).unwrap();
     for chunk in values.chunks(builder.chunk()) {
-        builder.push(chunk);
+        builder.push(chunk).unwrap();
     }
-    builder.finish()
+    builder.finish().unwrap()
 }
 
 fn buffer(backend: &CpuBackend, values: &[f32]) -> CpuBuffer<f32> {

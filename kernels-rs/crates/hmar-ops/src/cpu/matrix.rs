@@ -5,6 +5,7 @@
 //! Outputs beyond the last are zero, and so is the input that makes an odd depth even.
 
 use half::bf16;
+use hmar_error::Result;
 
 use super::buffer::CpuBuffer;
 use crate::{MatrixBuilder, MatrixShape, Precision};
@@ -47,14 +48,15 @@ pub struct CpuMatrixBuilder {
 }
 
 impl CpuMatrixBuilder {
-    pub(super) fn new(shape: MatrixShape, precision: Precision) -> Self {
+    /// Room for a matrix; `None` when memory runs out.
+    pub(super) fn new(shape: MatrixShape, precision: Precision) -> Option<Self> {
         let depth = (shape.inputs * shape.taps).next_multiple_of(2);
         let elements = shape.outputs.div_ceil(PANEL) * PANEL * depth;
         let panels = match precision {
-            Precision::F32 => Panels::F32(CpuBuffer::zeroed(elements).expect("weights fit in memory")),
-            Precision::Bf16 => Panels::Bf16(CpuBuffer::zeroed(elements).expect("weights fit in memory")),
+            Precision::F32 => Panels::F32(CpuBuffer::zeroed(elements)?),
+            Precision::Bf16 => Panels::Bf16(CpuBuffer::zeroed(elements)?),
         };
-        CpuMatrixBuilder { matrix: CpuMatrix { shape, depth, panels }, panel: 0 }
+        Some(CpuMatrixBuilder { matrix: CpuMatrix { shape, depth, panels }, panel: 0 })
     }
 }
 
@@ -65,7 +67,7 @@ impl MatrixBuilder for CpuMatrixBuilder {
         PANEL * self.matrix.shape.inputs * self.matrix.shape.taps
     }
 
-    fn push(&mut self, elements: &[f32]) {
+    fn push(&mut self, elements: &[f32]) -> Result<()> {
         let CpuMatrix { shape, depth, panels } = &mut self.matrix;
         let size = *depth * PANEL;
         let range = self.panel * size..(self.panel + 1) * size;
@@ -82,11 +84,12 @@ impl MatrixBuilder for CpuMatrixBuilder {
             }
         }
         self.panel += 1;
+        Ok(())
     }
 
-    fn finish(self) -> CpuMatrix {
+    fn finish(self) -> Result<CpuMatrix> {
         debug_assert_eq!(self.panel, self.matrix.panel_count());
-        self.matrix
+        Ok(self.matrix)
     }
 }
 

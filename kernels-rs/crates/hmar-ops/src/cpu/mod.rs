@@ -125,6 +125,11 @@ impl CpuBackend {
     }
 }
 
+fn out_of_memory(what: &str, bytes: usize) -> Error {
+    Error::new(Code::OutOfMemory, format!("There is not enough memory for {what}."))
+        .expected(format!("{bytes} bytes"))
+}
+
 fn vector(modulation: &Modulation<'_, CpuBackend>, slot: u32, width: usize) -> std::ops::Range<usize> {
     let start = slot as usize * modulation.stride + modulation.offset;
     start..start + width
@@ -169,8 +174,7 @@ impl Backend for CpuBackend {
 
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
         CpuBuffer::zeroed(length).ok_or_else(|| {
-            Error::new(Code::OutOfMemory, "There is not enough memory for a buffer.")
-                .expected(format!("{} bytes", length.saturating_mul(size_of::<T>())))
+            out_of_memory("a buffer", length.saturating_mul(size_of::<T>()))
                 .remedy("Generate fewer images at a time.")
         })
     }
@@ -204,8 +208,14 @@ impl Backend for CpuBackend {
         self.narrow(length, input, out)
     }
 
-    fn matrix(&self, shape: MatrixShape, precision: Precision) -> CpuMatrixBuilder {
-        CpuMatrixBuilder::new(shape, precision)
+    fn matrix(&self, shape: MatrixShape, precision: Precision) -> Result<CpuMatrixBuilder> {
+        CpuMatrixBuilder::new(shape, precision).ok_or_else(|| {
+            let size = match precision {
+                Precision::F32 => size_of::<f32>(),
+                Precision::Bf16 => size_of::<half::bf16>(),
+            };
+            out_of_memory("a weight matrix", shape.outputs * shape.inputs * shape.taps * size)
+        })
     }
 
     fn linear(

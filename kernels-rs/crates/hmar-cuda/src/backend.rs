@@ -1,0 +1,377 @@
+//! NVIDIA GPUs as a device: what one is opened with, and where each operation is found.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytemuck::Pod;
+use hmar_error::Result;
+use hmar_ops::*;
+
+use crate::buffer::CudaBuffer;
+use crate::context::{Context, MemoryUse};
+use crate::features::CudaFeatures;
+use crate::graph::{CudaMark, CudaRecording};
+use crate::kernels::{DevicePointer, Kernels};
+use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
+use crate::staging::Staging;
+use crate::{
+    attention, convolution, embed, features, group_norm, linear, norm, picture, quantizer, sampling,
+};
+
+/// Bytes of scratch memory that operations of several kernels share.
+pub(crate) const SCRATCH: usize = 64 << 20;
+
+/// Pictures the tokenizer's networks take together: enough to fill a large GPU, few enough to stay small.
+const IMAGES_AT_ONCE: usize = 16;
+
+/// An NVIDIA GPU.
+pub struct CudaBackend {
+    precision: Precision,
+    pub(crate) linear: linear::State,
+    scratch: Mutex<CudaBuffer<u8>>,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) kernels: Kernels,
+    pub(crate) context: Arc<Context>,
+}
+
+impl CudaBackend {
+    /// Opens GPU number `ordinal`. Activations and weights are bfloat16, or float32 where `precision` says so.
+    ///
+    /// # Errors
+    /// `DEVICE_UNAVAILABLE` with the reason; `OUT_OF_MEMORY`.
+    pub fn open(ordinal: usize, precision: Precision) -> Result<Self> {
+        let context = Context::open(ordinal)?;
+        Ok(CudaBackend {
+            precision,
+            linear: linear::State::new(&context)?,
+            scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
+            staging: Arc::new(Staging::new(context.clone())),
+            kernels: Kernels::load(&context)?,
+            context,
+        })
+    }
+
+    /// What activations are.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Device memory this backend's buffers and weights take.
+    pub fn memory(&self) -> MemoryUse {
+        self.context.memory()
+    }
+
+    /// Counts the peak of [`CudaBackend::memory`] from now on.
+    pub fn restart_peak(&self) {
+        self.context.restart_peak();
+    }
+
+    /// Waits until all queued work is done.
+    ///
+    /// # Errors
+    /// `DEVICE_UNAVAILABLE` when the device died of it.
+    pub fn synchronize(&self) -> Result<()> {
+        self.context.synchronize()
+    }
+
+    /// [`SCRATCH`] bytes for kernels that hand results to one another. Held until the last of them is queued, so that
+    /// no other thread's kernels come in between.
+    pub(crate) fn scratch(&self) -> MutexGuard<'_, CudaBuffer<u8>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for CudaBackend {
+    type Buffer<T: Pod + Send + Sync> = CudaBuffer<T>;
+    type Features = CudaFeatures;
+    type Matrix = CudaMatrix;
+    type Builder = CudaMatrixBuilder;
+    type Recording = CudaRecording;
+    type Mark = CudaMark;
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
+    fn images_at_once(&self) -> usize {
+        IMAGES_AT_ONCE
+    }
+
+    fn replay(&self, recording: &mut CudaRecording, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.replay_recording(recording, work)
+    }
+
+    fn mark(&self) -> Result<CudaMark> {
+        self.new_mark()
+    }
+
+    fn is_done(&self, mark: &CudaMark) -> Result<bool> {
+        self.mark_is_done(mark)
+    }
+
+    fn wait(&self, mark: CudaMark) -> Result<()> {
+        self.wait_for_mark(mark)
+    }
+
+    fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CudaBuffer<T>> {
+        CudaBuffer::zeroed(&self.context, length)
+    }
+
+    fn allocate_features(&self, length: usize) -> Result<CudaFeatures> {
+        self.new_features(length)
+    }
+
+    fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CudaBuffer<T>) -> Result<()> {
+        assert!(data.len() <= buffer.len(), "the data fits into the buffer");
+        self.send(bytemuck::cast_slice(data), buffer.pointer())
+    }
+
+    fn download<T: Pod + Send + Sync>(&self, buffer: &CudaBuffer<T>, data: &mut [T]) -> Result<()> {
+        assert!(data.len() <= buffer.len(), "the buffer holds so much");
+        self.receive(buffer.pointer(), bytemuck::cast_slice_mut(data))
+    }
+
+    fn fill_bytes<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        byte: u8,
+        out: &mut CudaBuffer<T>,
+    ) -> Result<()> {
+        assert!(length <= out.len(), "the buffer is as long");
+        self.fill(out.pointer(), length * size_of::<T>(), byte)
+    }
+
+    fn narrow(&self, length: usize, input: &CudaBuffer<f32>, out: &mut CudaFeatures) -> Result<()> {
+        features::narrow(self, length, input, out)
+    }
+
+    fn widen(&self, length: usize, input: &CudaFeatures, out: &mut CudaBuffer<f32>) -> Result<()> {
+        features::widen(self, length, input, out)
+    }
+
+    fn matrix(&self, shape: MatrixShape, precision: Precision) -> Result<CudaMatrixBuilder> {
+        self.new_matrix(shape, precision)
+    }
+
+    fn linear(
+        &self,
+        rows: usize,
+        input: &CudaFeatures,
+        weight: &CudaMatrix,
+        bias: &CudaBuffer<f32>,
+        out: LinearOutput<'_, Self>,
+    ) -> Result<()> {
+        linear::linear(self, rows, input, weight, bias, out)
+    }
+
+    fn project(
+        &self,
+        rows: usize,
+        input: &CudaBuffer<f32>,
+        weight: &CudaMatrix,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        linear::project(self, rows, input, weight, out)
+    }
+
+    fn silu(&self, length: usize, input: &CudaBuffer<f32>, out: &mut CudaFeatures) -> Result<()> {
+        norm::silu(self, length, input, out)
+    }
+
+    fn add_to_each(
+        &self,
+        slots: usize,
+        width: usize,
+        addend: &CudaBuffer<f32>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        norm::add_to_each(self, slots, width, addend, out)
+    }
+
+    fn modulated_norm(
+        &self,
+        rows: Rows<'_, Self>,
+        width: usize,
+        input: &CudaBuffer<f32>,
+        scale: Modulation<'_, Self>,
+        shift: Modulation<'_, Self>,
+        out: &mut CudaFeatures,
+    ) -> Result<()> {
+        norm::modulated_norm(self, rows, width, input, scale, shift, out)
+    }
+
+    fn attention(
+        &self,
+        shape: AttentionShape<'_>,
+        qkv: &CudaFeatures,
+        scores: Scores<'_, Self>,
+        out: &mut CudaFeatures,
+    ) -> Result<()> {
+        attention::attention(self, shape, qkv, scores, out)
+    }
+
+    fn append_rows(
+        &self,
+        sequences: usize,
+        rows: usize,
+        width: usize,
+        source: &CudaFeatures,
+        cache: &mut CudaFeatures,
+        capacity: usize,
+        at: usize,
+    ) -> Result<()> {
+        attention::append_rows(self, sequences, rows, width, source, cache, capacity, at)
+    }
+
+    fn embed_start(
+        &self,
+        rows: Rows<'_, Self>,
+        width: usize,
+        class: &CudaBuffer<f32>,
+        start: &CudaBuffer<f32>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        embed::embed_start(self, rows, width, class, start, out)
+    }
+
+    fn embed_scale(&self, scale: EmbedScale<'_, Self>, out: &mut CudaBuffer<f32>) -> Result<()> {
+        embed::embed_scale(self, scale, out)
+    }
+
+    fn draw_tokens(
+        &self,
+        draw: TokenDraw,
+        settings: &CudaBuffer<DrawSettings>,
+        logits: &mut CudaBuffer<f32>,
+        only: Option<&CudaBuffer<u8>>,
+        tokens: &mut CudaBuffer<u32>,
+        confidence: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        sampling::draw_tokens(self, draw, settings, logits, only, tokens, confidence)
+    }
+
+    fn keep_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        settings: &CudaBuffer<DrawSettings>,
+        confidence: &CudaBuffer<f32>,
+        mask: &mut CudaBuffer<u8>,
+    ) -> Result<()> {
+        sampling::keep_least_confident(self, images, positions, settings, confidence, mask)
+    }
+
+    fn soften(
+        &self,
+        draw: TokenDraw,
+        settings: &CudaBuffer<DrawSettings>,
+        logits: &mut CudaBuffer<f32>,
+        codebook: &CudaBuffer<f32>,
+        width: usize,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        sampling::soften(self, draw, settings, logits, codebook, width, out)
+    }
+
+    fn look_up(
+        &self,
+        count: usize,
+        width: usize,
+        codebook: &CudaBuffer<f32>,
+        tokens: &CudaBuffer<u32>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        quantizer::look_up(self, count, width, codebook, tokens, out)
+    }
+
+    fn enlarge(
+        &self,
+        latent: Latent,
+        side: usize,
+        input: &CudaBuffer<f32>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        quantizer::enlarge(self, latent, side, input, out)
+    }
+
+    fn area_pool(
+        &self,
+        latent: Latent,
+        side: usize,
+        input: &CudaBuffer<f32>,
+        visible_in: Option<&CudaBuffer<u8>>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        quantizer::area_pool(self, latent, side, input, visible_in, out)
+    }
+
+    fn blend_phi(
+        &self,
+        latent: Latent,
+        blend: Blend,
+        input: &CudaBuffer<f32>,
+        convolved: &CudaBuffer<f32>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        quantizer::blend_phi(self, latent, blend, input, convolved, out)
+    }
+
+    fn nearest_code(
+        &self,
+        count: usize,
+        vocabulary: usize,
+        width: usize,
+        vectors: &CudaBuffer<f32>,
+        codebook: &CudaBuffer<f32>,
+        tokens: &mut CudaBuffer<u32>,
+    ) -> Result<()> {
+        quantizer::nearest_code(self, count, vocabulary, width, vectors, codebook, tokens)
+    }
+
+    fn store_tokens(
+        &self,
+        images: usize,
+        positions: usize,
+        tokens: &CudaBuffer<u32>,
+        maps: &mut CudaBuffer<u32>,
+        stride: usize,
+        at: usize,
+    ) -> Result<()> {
+        sampling::store_tokens(self, images, positions, tokens, maps, stride, at)
+    }
+
+    fn exact_convolution(
+        &self,
+        shape: ConvolutionShape,
+        input: &CudaBuffer<f32>,
+        weight: &CudaMatrix,
+        bias: &CudaBuffer<f32>,
+        out: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        convolution::exact_convolution(self, shape, input, weight, bias, out)
+    }
+
+    fn convolution(
+        &self,
+        shape: ConvolutionShape,
+        input: &CudaFeatures,
+        weight: &CudaMatrix,
+        bias: &CudaBuffer<f32>,
+        residual: Option<&CudaFeatures>,
+        out: &mut CudaFeatures,
+    ) -> Result<()> {
+        convolution::convolution(self, shape, input, weight, bias, residual, out)
+    }
+
+    fn group_norm(
+        &self,
+        norm: GroupNorm<'_, Self>,
+        input: &CudaFeatures,
+        out: &mut CudaFeatures,
+    ) -> Result<()> {
+        group_norm::group_norm(self, norm, input, out)
+    }
+
+    fn to_bytes(&self, length: usize, input: &CudaFeatures, out: &mut CudaBuffer<u8>) -> Result<()> {
+        picture::to_bytes(self, length, input, out)
+    }
+}

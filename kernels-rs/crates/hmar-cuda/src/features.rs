@@ -1,0 +1,108 @@
+//! Activations between layers, in what the tensor cores multiply.
+
+use cudarc::driver::sys::CUdeviceptr;
+use half::bf16;
+use hmar_error::Result;
+use hmar_ops::Precision;
+
+use crate::backend::CudaBackend;
+use crate::buffer::CudaBuffer;
+use crate::context::Memory;
+use crate::kernels::DevicePointer;
+
+/// Activations: bfloat16, or float32 where the backend was opened so.
+pub struct CudaFeatures {
+    memory: Memory,
+    length: usize,
+}
+
+impl CudaFeatures {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl DevicePointer for CudaFeatures {
+    fn pointer(&self) -> CUdeviceptr {
+        self.memory.pointer()
+    }
+}
+
+/// Bytes of an element.
+pub(crate) fn width(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => size_of::<f32>(),
+        Precision::Bf16 => size_of::<bf16>(),
+    }
+}
+
+/// Threads of the blocks that convert.
+const THREADS: usize = 256;
+
+impl CudaBackend {
+    pub(crate) fn new_features(&self, length: usize) -> Result<CudaFeatures> {
+        let memory = Memory::zeroed(&self.context, length * width(self.precision()))?;
+        Ok(CudaFeatures { memory, length })
+    }
+
+    /// Rounds `data` to activations and copies them to the start of `features`.
+    pub fn upload_features(&self, data: &[f32], features: &mut CudaFeatures) -> Result<()> {
+        assert!(data.len() <= features.length, "the data fits");
+        match self.precision() {
+            Precision::F32 => self.send(bytemuck::cast_slice(data), features.pointer()),
+            Precision::Bf16 => {
+                let rounded: Vec<bf16> = data.iter().map(|&x| bf16::from_f32(x)).collect();
+                self.send(bytemuck::cast_slice(&rounded), features.pointer())
+            }
+        }
+    }
+
+    /// Copies the start of `features` to `data`, widened.
+    pub fn download_features(&self, features: &CudaFeatures, data: &mut [f32]) -> Result<()> {
+        assert!(data.len() <= features.length, "the data is there");
+        match self.precision() {
+            Precision::F32 => self.receive(features.pointer(), bytemuck::cast_slice_mut(data)),
+            Precision::Bf16 => {
+                let mut rounded = vec![bf16::ZERO; data.len()];
+                self.receive(features.pointer(), bytemuck::cast_slice_mut(&mut rounded))?;
+                data.iter_mut().zip(rounded).for_each(|(out, x)| *out = x.to_f32());
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets every byte of all activations.
+    pub fn fill_features(&self, byte: u8, features: &mut CudaFeatures) -> Result<()> {
+        self.fill(features.pointer(), features.length * width(self.precision()), byte)
+    }
+}
+
+/// See [`hmar_ops::Backend::narrow`].
+pub(crate) fn narrow(
+    backend: &CudaBackend,
+    length: usize,
+    input: &CudaBuffer<f32>,
+    out: &mut CudaFeatures,
+) -> Result<()> {
+    let launch = backend.launch_features("narrow", length.div_ceil(THREADS), THREADS)?;
+    // SAFETY: the kernel reads and writes `length` elements, which both buffers have.
+    unsafe { launch.read(input).write(out).count(length).submit() }
+}
+
+/// See [`hmar_ops::Backend::widen`].
+pub(crate) fn widen(
+    backend: &CudaBackend,
+    length: usize,
+    input: &CudaFeatures,
+    out: &mut CudaBuffer<f32>,
+) -> Result<()> {
+    let launch = backend.launch_features("widen", length.div_ceil(THREADS), THREADS)?;
+    // SAFETY: as in `narrow`.
+    unsafe { launch.read(input).write(out).count(length).submit() }
+}

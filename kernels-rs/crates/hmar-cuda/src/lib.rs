@@ -1,0 +1,33 @@
+//! The operations of [`hmar_ops::Backend`] on NVIDIA GPUs.
+//!
+//! Everything of NVIDIA's is opened while the program runs: the crate builds without a CUDA toolkit and loads on
+//! machines without a GPU, where [`devices`] says why none is used.
+
+mod attention;
+mod backend;
+mod buffer;
+mod context;
+mod convolution;
+mod devices;
+mod embed;
+mod error;
+mod features;
+mod graph;
+mod group_norm;
+mod kernels;
+mod linear;
+mod matrix;
+mod norm;
+mod picture;
+mod quantizer;
+mod sampling;
+mod staging;
+
+pub use backend::CudaBackend;
+pub use buffer::CudaBuffer;
+pub use context::MemoryUse;
+pub use devices::{CudaDevice, devices};
+pub use features::CudaFeatures;
+pub use graph::{CudaMark, CudaRecording};
+pub use kernels::{Resources, kernel_names, resources};
+pub use matrix::{CudaMatrix, CudaMatrixBuilder};

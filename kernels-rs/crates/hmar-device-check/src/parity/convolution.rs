@@ -1,0 +1,8 @@
+//! Convolutions.
+
+use crate::check::Check;
+
+/// The checks.
+pub fn checks() -> Vec<Check> {
+    Vec::new()
+}

@@ -1,0 +1,8 @@
+//! The transformer's inputs.
+
+use crate::check::Check;
+
+/// The checks.
+pub fn checks() -> Vec<Check> {
+    Vec::new()
+}

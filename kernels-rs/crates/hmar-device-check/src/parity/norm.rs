@@ -1,0 +1,8 @@
+//! Normalisation and activation.
+
+use crate::check::Check;
+
+/// The checks.
+pub fn checks() -> Vec<Check> {
+    Vec::new()
+}

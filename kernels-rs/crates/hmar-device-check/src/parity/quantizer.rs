@@ -1,0 +1,8 @@
+//! The latent grid.
+
+use crate::check::Check;
+
+/// The checks.
+pub fn checks() -> Vec<Check> {
+    Vec::new()
+}

@@ -1,0 +1,8 @@
+//! Draws and masks.
+
+use crate::check::Check;
+
+/// The checks.
+pub fn checks() -> Vec<Check> {
+    Vec::new()
+}
