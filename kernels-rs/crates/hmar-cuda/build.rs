@@ -181,7 +181,7 @@ fn join(
     let stem = source.file_stem().expect("a file").to_string_lossy();
     let image = out.join(format!("{stem}.fatbin"));
     let mut command = Command::new(nvcc.with_file_name("fatbinary"));
-    command.arg("-64").arg("--compress-mode=size").arg(format!("--create={}", image.display()));
+    command.arg("-64").arg(format!("--create={}", image.display()));
     let mut reports = Vec::new();
     for (target, (file, report)) in targets.iter().zip(compiled) {
         let Target { architecture, portable } = *target;

@@ -12,6 +12,7 @@ use crate::features::CudaFeatures;
 use crate::graph::{CudaMark, CudaRecording};
 use crate::kernels::{DevicePointer, Kernels};
 use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
+use crate::profile::Profile;
 use crate::staging::Staging;
 use crate::{
     attention, convolution, embed, features, group_norm, linear, norm, picture, quantizer, sampling,
@@ -27,6 +28,7 @@ const IMAGES_AT_ONCE: usize = 16;
 pub struct CudaBackend {
     precision: Precision,
     pub(crate) linear: linear::State,
+    pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
     pub(crate) staging: Arc<Staging>,
     pub(crate) kernels: Kernels,
@@ -43,6 +45,7 @@ impl CudaBackend {
         Ok(CudaBackend {
             precision,
             linear: linear::State::new(&context)?,
+            profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
             staging: Arc::new(Staging::new(context.clone())),
             kernels: Kernels::load(&context)?,
@@ -160,7 +163,15 @@ impl Backend for CudaBackend {
         bias: &CudaBuffer<f32>,
         out: LinearOutput<'_, Self>,
     ) -> Result<()> {
-        linear::linear(self, rows, input, weight, bias, out)
+        let what = match &out {
+            LinearOutput::Features(_) => "to features",
+            LinearOutput::Gelu(_) => "with GELU",
+            LinearOutput::Float32(_) => "to float32",
+            LinearOutput::GatedResidual { .. } => "gated",
+        };
+        let MatrixShape { outputs, inputs, .. } = weight.shape();
+        let name = || format!("linear {rows}×{inputs}→{outputs} {what}");
+        self.measured(name, || linear::linear(self, rows, input, weight, bias, out))
     }
 
     fn project(
@@ -170,11 +181,13 @@ impl Backend for CudaBackend {
         weight: &CudaMatrix,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        linear::project(self, rows, input, weight, out)
+        let name = || format!("project {rows}");
+        self.measured(name, || linear::project(self, rows, input, weight, out))
     }
 
     fn silu(&self, length: usize, input: &CudaBuffer<f32>, out: &mut CudaFeatures) -> Result<()> {
-        norm::silu(self, length, input, out)
+        let name = || format!("silu {length}");
+        self.measured(name, || norm::silu(self, length, input, out))
     }
 
     fn add_to_each(
@@ -184,7 +197,8 @@ impl Backend for CudaBackend {
         addend: &CudaBuffer<f32>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        norm::add_to_each(self, slots, width, addend, out)
+        let name = || format!("add_to_each {slots}×{width}");
+        self.measured(name, || norm::add_to_each(self, slots, width, addend, out))
     }
 
     fn modulated_norm(
@@ -196,7 +210,8 @@ impl Backend for CudaBackend {
         shift: Modulation<'_, Self>,
         out: &mut CudaFeatures,
     ) -> Result<()> {
-        norm::modulated_norm(self, rows, width, input, scale, shift, out)
+        let name = || format!("modulated_norm {}×{width}", rows.count());
+        self.measured(name, || norm::modulated_norm(self, rows, width, input, scale, shift, out))
     }
 
     fn attention(
@@ -206,7 +221,9 @@ impl Backend for CudaBackend {
         scores: Scores<'_, Self>,
         out: &mut CudaFeatures,
     ) -> Result<()> {
-        attention::attention(self, shape, qkv, scores, out)
+        let AttentionShape { sequences, rows, heads, head_width, .. } = shape;
+        let name = || format!("attention {sequences}×{rows} of {heads}×{head_width}");
+        self.measured(name, || attention::attention(self, shape, qkv, scores, out))
     }
 
     fn append_rows(
@@ -219,7 +236,10 @@ impl Backend for CudaBackend {
         capacity: usize,
         at: usize,
     ) -> Result<()> {
-        attention::append_rows(self, sequences, rows, width, source, cache, capacity, at)
+        let name = || format!("append_rows {sequences}×{rows}");
+        self.measured(name, || {
+            attention::append_rows(self, sequences, rows, width, source, cache, capacity, at)
+        })
     }
 
     fn embed_start(
@@ -230,11 +250,14 @@ impl Backend for CudaBackend {
         start: &CudaBuffer<f32>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        embed::embed_start(self, rows, width, class, start, out)
+        let name = || format!("embed_start {}", rows.count());
+        self.measured(name, || embed::embed_start(self, rows, width, class, start, out))
     }
 
     fn embed_scale(&self, scale: EmbedScale<'_, Self>, out: &mut CudaBuffer<f32>) -> Result<()> {
-        embed::embed_scale(self, scale, out)
+        let (sequences, positions) = (scale.sequences, scale.positions);
+        let name = || format!("embed_scale {sequences}×{positions}");
+        self.measured(name, || embed::embed_scale(self, scale, out))
     }
 
     fn draw_tokens(
@@ -246,7 +269,8 @@ impl Backend for CudaBackend {
         tokens: &mut CudaBuffer<u32>,
         confidence: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        sampling::draw_tokens(self, draw, settings, logits, only, tokens, confidence)
+        let name = || format!("draw_tokens {}×{}", draw.images, draw.positions);
+        self.measured(name, || sampling::draw_tokens(self, draw, settings, logits, only, tokens, confidence))
     }
 
     fn keep_least_confident(
@@ -257,7 +281,10 @@ impl Backend for CudaBackend {
         confidence: &CudaBuffer<f32>,
         mask: &mut CudaBuffer<u8>,
     ) -> Result<()> {
-        sampling::keep_least_confident(self, images, positions, settings, confidence, mask)
+        let name = || format!("keep_least_confident {images}×{positions}");
+        self.measured(name, || {
+            sampling::keep_least_confident(self, images, positions, settings, confidence, mask)
+        })
     }
 
     fn soften(
@@ -269,7 +296,8 @@ impl Backend for CudaBackend {
         width: usize,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        sampling::soften(self, draw, settings, logits, codebook, width, out)
+        let name = || format!("soften {}×{}", draw.images, draw.positions);
+        self.measured(name, || sampling::soften(self, draw, settings, logits, codebook, width, out))
     }
 
     fn look_up(
@@ -280,7 +308,8 @@ impl Backend for CudaBackend {
         tokens: &CudaBuffer<u32>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        quantizer::look_up(self, count, width, codebook, tokens, out)
+        let name = || format!("look_up {count}");
+        self.measured(name, || quantizer::look_up(self, count, width, codebook, tokens, out))
     }
 
     fn enlarge(
@@ -290,7 +319,8 @@ impl Backend for CudaBackend {
         input: &CudaBuffer<f32>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        quantizer::enlarge(self, latent, side, input, out)
+        let name = || format!("enlarge {}×{side}", latent.images);
+        self.measured(name, || quantizer::enlarge(self, latent, side, input, out))
     }
 
     fn area_pool(
@@ -301,7 +331,8 @@ impl Backend for CudaBackend {
         visible_in: Option<&CudaBuffer<u8>>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        quantizer::area_pool(self, latent, side, input, visible_in, out)
+        let name = || format!("area_pool {}×{side}", latent.images);
+        self.measured(name, || quantizer::area_pool(self, latent, side, input, visible_in, out))
     }
 
     fn blend_phi(
@@ -312,7 +343,8 @@ impl Backend for CudaBackend {
         convolved: &CudaBuffer<f32>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        quantizer::blend_phi(self, latent, blend, input, convolved, out)
+        let name = || format!("blend_phi {}", latent.images);
+        self.measured(name, || quantizer::blend_phi(self, latent, blend, input, convolved, out))
     }
 
     fn nearest_code(
@@ -324,7 +356,10 @@ impl Backend for CudaBackend {
         codebook: &CudaBuffer<f32>,
         tokens: &mut CudaBuffer<u32>,
     ) -> Result<()> {
-        quantizer::nearest_code(self, count, vocabulary, width, vectors, codebook, tokens)
+        let name = || format!("nearest_code {count}");
+        self.measured(name, || {
+            quantizer::nearest_code(self, count, vocabulary, width, vectors, codebook, tokens)
+        })
     }
 
     fn store_tokens(
@@ -336,7 +371,8 @@ impl Backend for CudaBackend {
         stride: usize,
         at: usize,
     ) -> Result<()> {
-        sampling::store_tokens(self, images, positions, tokens, maps, stride, at)
+        let name = || format!("store_tokens {images}×{positions}");
+        self.measured(name, || sampling::store_tokens(self, images, positions, tokens, maps, stride, at))
     }
 
     fn exact_convolution(
@@ -347,7 +383,8 @@ impl Backend for CudaBackend {
         bias: &CudaBuffer<f32>,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        convolution::exact_convolution(self, shape, input, weight, bias, out)
+        let name = || format!("exact_convolution {}×{}²", shape.images, shape.side);
+        self.measured(name, || convolution::exact_convolution(self, shape, input, weight, bias, out))
     }
 
     fn convolution(
@@ -359,7 +396,14 @@ impl Backend for CudaBackend {
         residual: Option<&CudaFeatures>,
         out: &mut CudaFeatures,
     ) -> Result<()> {
-        convolution::convolution(self, shape, input, weight, bias, residual, out)
+        let name = || {
+            let MatrixShape { outputs, inputs, taps } = weight.shape();
+            format!(
+                "convolution {}×{}² {inputs}→{outputs} {taps} taps {:?}",
+                shape.images, shape.side, shape.walk
+            )
+        };
+        self.measured(name, || convolution::convolution(self, shape, input, weight, bias, residual, out))
     }
 
     fn group_norm(
@@ -368,10 +412,13 @@ impl Backend for CudaBackend {
         input: &CudaFeatures,
         out: &mut CudaFeatures,
     ) -> Result<()> {
-        group_norm::group_norm(self, norm, input, out)
+        let GroupNorm { images, pixels, channels, .. } = norm;
+        let name = || format!("group_norm {images}×{pixels}×{channels}");
+        self.measured(name, || group_norm::group_norm(self, norm, input, out))
     }
 
     fn to_bytes(&self, length: usize, input: &CudaFeatures, out: &mut CudaBuffer<u8>) -> Result<()> {
-        picture::to_bytes(self, length, input, out)
+        let name = || format!("to_bytes {length}");
+        self.measured(name, || picture::to_bytes(self, length, input, out))
     }
 }
