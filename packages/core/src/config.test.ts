@@ -14,7 +14,6 @@ const model = {
   codebookSize: 1024,
   codeDimension: 16,
   pyramid: [1, 2, 3, 4, 6, 8],
-  phiCount: 4,
 }
 const tokenizer = {
   channels: 32,

@@ -53,8 +53,6 @@ export const ModelConfig = z.object({
   codeDimension: count,
   /** Sides of the token maps, coarse to fine. */
   pyramid,
-  /** φ convolutions of the quantiser. */
-  phiCount: count.optional(),
   /** The model's name. */
   name: z.string().optional(),
   /** The labels' names. */

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hmar_checkpoint::TokenizerCheckpoint;
+use hmar_checkpoint::{TokenizerCheckpoint, TokenizerConfig};
 use hmar_engine::{LoadOptions, Tokenizer};
 use hmar_error::Result;
 use hmar_ops::CpuBackend;
@@ -11,9 +11,9 @@ use napi::bindgen_prelude::{Float32Array, Int32Array, Uint8Array};
 use napi_derive::napi;
 
 use crate::CancelToken;
-use crate::checkpoint::config_json;
+use crate::checkpoint::json;
 use crate::device::{cpu, precision};
-use crate::error::closed;
+use crate::error::{closed, to_js};
 use crate::job::{OnProgress, Promised, report, start_converted};
 
 /// How a tokenizer is loaded.
@@ -27,6 +27,14 @@ pub struct TokenizerOptions {
     pub threads: Option<u32>,
     /// Keep NaN and infinite weights.
     pub allow_non_finite: Option<bool>,
+}
+
+/// A configuration and what follows from it.
+#[derive(serde::Serialize)]
+struct Described<'a> {
+    #[serde(flatten)]
+    config: &'a TokenizerConfig,
+    downsample: usize,
 }
 
 /// A loaded tokenizer.
@@ -69,7 +77,8 @@ impl NativeTokenizer {
     #[napi]
     pub fn config_json(&self) -> napi::Result<String> {
         let tokenizer = self.open()?;
-        config_json(tokenizer.config(), "downsample", tokenizer.config().downsample())
+        let config = tokenizer.config();
+        json(&Described { config, downsample: config.downsample() }).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.

@@ -22,7 +22,6 @@ export const fakeModelConfig = {
   codebookSize: 4,
   codeDimension: 2,
   pyramid: [1, 2, 4],
-  phiCount: 4,
 }
 
 /** The tokenizer beside it: pictures of 8 × 8 pixels. */
