@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hmar_checkpoint::{TokenizerCheckpoint, TokenizerConfig};
+use hmar_checkpoint::TokenizerCheckpoint;
 use hmar_engine::{LoadOptions, Tokenizer};
 use hmar_error::Result;
 use hmar_ops::CpuBackend;
@@ -27,14 +27,6 @@ pub struct TokenizerOptions {
     pub threads: Option<u32>,
     /// Keep NaN and infinite weights.
     pub allow_non_finite: Option<bool>,
-}
-
-/// A configuration and what follows from it.
-#[derive(serde::Serialize)]
-struct Described<'a> {
-    #[serde(flatten)]
-    config: &'a TokenizerConfig,
-    downsample: usize,
 }
 
 /// A loaded tokenizer.
@@ -76,9 +68,7 @@ impl NativeTokenizer {
     /// Its configuration as JSON.
     #[napi]
     pub fn config_json(&self) -> napi::Result<String> {
-        let tokenizer = self.open()?;
-        let config = tokenizer.config();
-        json(&Described { config, downsample: config.downsample() }).map_err(|error| to_js(&error))
+        json(self.open()?.config()).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.

@@ -32,7 +32,6 @@ export const fakeTokenizerConfig = {
   codebookSize: 4,
   codeDimension: 2,
   phiCount: 4,
-  downsample: 2,
 }
 
 /** An error as the addon rejects with it. */
