@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 
 import type { BenchCase, Repetitions } from './cases.js'
 import type { Measurement } from './measurement.js'
+import { peerSampling } from './peer-sampling.js'
 
 const run = promisify(execFile)
 
@@ -38,7 +39,8 @@ async function measureHmar({ dtype, batch }: BenchCase, setting: Setting): Promi
 }
 
 async function measurePytorch({ dtype, batch }: BenchCase, { folder, threads, warmup, repeats }: Setting) {
-  const options = { model: folder, batch, dtype, threads, warmup, repeats }
+  const sampling = JSON.stringify(await peerSampling(folder))
+  const options = { model: folder, sampling, batch, dtype, threads, warmup, repeats }
   const words = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])
   const python = process.env.HMAR_PYTHON ?? 'python3'
   try {

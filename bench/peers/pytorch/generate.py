@@ -26,6 +26,7 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--model", type=Path, metavar="FOLDER", help="a folder with config.json and the files it names")
     source.add_argument("--depth", type=int, default=16, help="make synthetic weights of this depth (default: 16)")
+    parser.add_argument("--sampling", type=json.loads, metavar="JSON", help="instead of the configuration's: schedule, guidance, topK, topP")
     parser.add_argument("--labels", type=int, nargs="+", help="one picture of each (default: 207, or 3 of fewer classes)")
     parser.add_argument("--batch", type=int, help="the first label so many times")
     parser.add_argument("--seed", type=int, default=0)
@@ -41,6 +42,10 @@ def main() -> None:
     prepare(model, tokenizer, options.device, options.dtype)
     labels = options.labels or [min(207, model.null_class // 3)]
     labels = torch.tensor(labels[:1] * options.batch if options.batch else labels, device=options.device)
+    if options.sampling:
+        config["sampling"] = options.sampling
+    if "sampling" not in config:
+        parser.error("the configuration names no sampling: add --sampling")
     sampling = Sampling.of(config)
 
     milliseconds, decode_milliseconds = [], []

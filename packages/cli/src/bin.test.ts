@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { modelPath, tokenizerPath } from '@hmar/shapes'
 import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
@@ -41,6 +42,11 @@ describe('hmar', () => {
     expect(names).toEqual(['heart-1.png', 'heart-2.png', 'star-1.png', 'star-2.png'])
     for (const name of names)
       expect(await readFile(join(folder, 'a', name))).toEqual(await readFile(join(folder, 'b', name)))
+  })
+
+  it('says what the embedded files are', async () => {
+    expect((await hmar('info', modelPath)).stdout).toContain('6 blocks, 2 of them in each branch')
+    expect((await hmar('info', tokenizerPath)).stdout).toContain('1024 codes of 16')
   })
 
   it('stops on Ctrl-C with 130 and leaves whole pictures only', async () => {

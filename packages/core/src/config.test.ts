@@ -14,7 +14,6 @@ const model = {
   codebookSize: 1024,
   codeDimension: 16,
   pyramid: [1, 2, 3, 4, 6, 8],
-  phiCount: 4,
 }
 const tokenizer = {
   channels: 32,
@@ -23,7 +22,6 @@ const tokenizer = {
   codebookSize: 1024,
   codeDimension: 16,
   phiCount: 4,
-  downsample: 8,
 }
 
 describe('configurations', () => {
@@ -32,7 +30,10 @@ describe('configurations', () => {
       ...model,
       labels: ['disk'],
     })
-    expect(parseTokenizerConfig(JSON.stringify({ ...tokenizer, pyramid: null }))).toEqual(tokenizer)
+    expect(parseTokenizerConfig(JSON.stringify({ ...tokenizer, pyramid: null }))).toEqual({
+      ...tokenizer,
+      downsample: 8,
+    })
   })
 
   it('keep how the model is meant to be sampled', () => {

@@ -53,8 +53,6 @@ export const ModelConfig = z.object({
   codeDimension: count,
   /** Sides of the token maps, coarse to fine. */
   pyramid,
-  /** φ convolutions of the quantiser. */
-  phiCount: count.optional(),
   /** The model's name. */
   name: z.string().optional(),
   /** The labels' names. */
@@ -66,24 +64,28 @@ export const ModelConfig = z.object({
 export type ModelConfig = z.infer<typeof ModelConfig>
 
 /** The multi-scale residual VQ-VAE of a checkpoint (§2). */
-export const TokenizerConfig = z.object({
-  /** Channels of the first level. */
-  channels: count,
-  /** Channels of each level over `channels`. */
-  channelMultipliers: z.array(count).min(1),
-  /** Residual blocks of an encoder level; the decoder has one more. */
-  residualBlocks: count,
-  /** V, codes. */
-  codebookSize: count,
-  /** Z, numbers per code. */
-  codeDimension: count,
-  /** φ convolutions of the quantiser. */
-  phiCount: count,
-  /** Pixels per cell of the latent grid, along a side. */
-  downsample: count,
-  /** Sides of the token maps, where the file's JSON names them. */
-  pyramid: pyramid.optional(),
-})
+export const TokenizerConfig = z
+  .object({
+    /** Channels of the first level. */
+    channels: count,
+    /** Channels of each level over `channels`. */
+    channelMultipliers: z.array(count).min(1),
+    /** Residual blocks of an encoder level; the decoder has one more. */
+    residualBlocks: count,
+    /** V, codes. */
+    codebookSize: count,
+    /** Z, numbers per code. */
+    codeDimension: count,
+    /** φ convolutions of the quantiser. */
+    phiCount: count,
+    /** Sides of the token maps, where the file's JSON names them. */
+    pyramid: pyramid.optional(),
+  })
+  .transform((config) => ({
+    ...config,
+    /** Pixels per cell of the latent grid, along a side. */
+    downsample: 2 ** (config.channelMultipliers.length - 1),
+  }))
 /** The multi-scale residual VQ-VAE of a checkpoint (§2). */
 export type TokenizerConfig = z.infer<typeof TokenizerConfig>
 

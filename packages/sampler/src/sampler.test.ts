@@ -225,7 +225,7 @@ describe('generate', () => {
   })
 
   it('refuses images that would not fit into memory', async () => {
-    fake.tokenizerConfig = { ...fakeTokenizerConfig, downsample: 256 }
+    fake.tokenizerConfig = { ...fakeTokenizerConfig, channelMultipliers: Array(9).fill(1) }
     await using sampler = await load()
     await expect(sampler.generate({ labels: Array(1000).fill(0), schedule })).rejects.toMatchObject({
       code: 'ARGUMENT_OUT_OF_RANGE',

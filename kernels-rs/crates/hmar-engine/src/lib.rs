@@ -15,6 +15,6 @@ mod transformer;
 pub use cancel::Cancel;
 pub use generation::{Event, Generated, Request, Session, Timings};
 pub use load::LoadOptions;
-pub use model::{MaskedPositions, Model};
+pub use model::Model;
 pub use plan::{Pass, PassKind, Plan};
 pub use tokenizer::Tokenizer;

@@ -20,9 +20,6 @@ pub struct Model<B: Backend> {
     pub(crate) quantizer: Quantizer<B>,
 }
 
-/// Positions of the pyramid that a masked pass is to predict.
-pub type MaskedPositions<'a> = &'a [u32];
-
 impl<B: Backend> Model<B> {
     /// Loads a model, and from its tokenizer's file the quantiser.
     ///
@@ -71,7 +68,7 @@ impl<B: Backend> Model<B> {
         &self,
         tokens: &[u32],
         label: u32,
-        masked: Option<MaskedPositions<'_>>,
+        masked: Option<&[u32]>,
         cancel: &Cancel,
     ) -> Result<Vec<f32>> {
         let config = self.config();
@@ -92,7 +89,7 @@ impl<B: Backend> Model<B> {
         &self,
         tokens: &[u32],
         label: u32,
-        masked: Option<MaskedPositions<'_>>,
+        masked: Option<&[u32]>,
         cancel: &Cancel,
     ) -> Result<Vec<f32>> {
         let (backend, config) = (&*self.backend, self.config());

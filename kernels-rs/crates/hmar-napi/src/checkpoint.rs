@@ -121,15 +121,7 @@ fn unknown(what: &str, found: &str, expected: &str) -> Error {
     Error::new(Code::ArgumentOutOfRange, format!("The {what} is unknown.")).found(found).expected(expected)
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|error| Error::new(Code::Internal, "A result could not be written as JSON.").found(error))
-}
-
-/// A configuration as JSON, with one more number that TypeScript wants beside it.
-pub(crate) fn config_json<T: serde::Serialize>(config: &T, name: &str, value: usize) -> napi::Result<String> {
-    let mut config =
-        serde_json::to_value(config).map_err(|error| napi::Error::from_reason(error.to_string()))?;
-    config[name] = value.into();
-    Ok(config.to_string())
 }

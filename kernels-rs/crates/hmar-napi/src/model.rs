@@ -11,9 +11,9 @@ use napi::bindgen_prelude::{Float32Array, Int32Array};
 use napi_derive::napi;
 
 use crate::CancelToken;
-use crate::checkpoint::{config_json, mode};
+use crate::checkpoint::{json, mode};
 use crate::device::{cpu, precision};
-use crate::error::closed;
+use crate::error::{closed, to_js};
 use crate::job::{OnProgress, Promised, report, start_converted};
 use crate::tokenizer::unsigned;
 
@@ -49,29 +49,15 @@ pub struct LogitsRequest {
     pub masked_positions: Option<Int32Array>,
 }
 
-/// A model with the quantiser its inputs are made with.
-pub struct Loaded {
-    model: Model<CpuBackend>,
-    phi_count: usize,
-}
-
 /// A loaded model.
 #[napi]
 pub struct NativeModel {
-    inner: Option<Arc<Loaded>>,
+    inner: Option<Arc<Model<CpuBackend>>>,
 }
 
 impl NativeModel {
-    pub(crate) fn open(&self) -> napi::Result<Arc<Loaded>> {
+    pub(crate) fn open(&self) -> napi::Result<Arc<Model<CpuBackend>>> {
         self.inner.clone().ok_or_else(|| closed("model"))
-    }
-}
-
-impl std::ops::Deref for Loaded {
-    type Target = Model<CpuBackend>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.model
     }
 }
 
@@ -83,7 +69,7 @@ impl NativeModel {
         options: ModelOptions,
         token: &CancelToken,
         on_progress: Option<OnProgress>,
-    ) -> Promised<Loaded, NativeModel> {
+    ) -> Promised<Model<CpuBackend>, NativeModel> {
         let cancel = token.cancel.clone();
         let load = move || -> Result<_> {
             let ModelCheckpoint { config, source, .. } = ModelCheckpoint::open(&OpenModel {
@@ -99,9 +85,7 @@ impl NativeModel {
                 progress: &report(on_progress),
             };
             let backend = cpu(options.threads)?;
-            let phi_count = quantizer.config.phi_count;
-            let model = Model::load(backend, config, &*source, &quantizer.config, &*quantizer.source, &load)?;
-            Ok(Loaded { model, phi_count })
+            Model::load(backend, config, &*source, &quantizer.config, &*quantizer.source, &load)
         };
         start_converted(load, |model| NativeModel { inner: Some(Arc::new(model)) })
     }
@@ -109,8 +93,7 @@ impl NativeModel {
     /// Its configuration as JSON.
     #[napi]
     pub fn config_json(&self) -> napi::Result<String> {
-        let model = self.open()?;
-        config_json(model.config(), "phiCount", model.phi_count)
+        json(self.open()?.config()).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.

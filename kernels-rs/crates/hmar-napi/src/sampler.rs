@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hmar_engine::{Event, Generated, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer};
+use hmar_engine::{Event, Generated, Model, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::CpuBackend;
 use hmar_ops::sampling::TokenSampling;
@@ -14,7 +14,7 @@ use napi_derive::napi;
 use crate::CancelToken;
 use crate::error::{closed, to_js};
 use crate::job::{Promised, start_converted};
-use crate::model::{Loaded, NativeModel};
+use crate::model::NativeModel;
 use crate::tokenizer::{NativeTokenizer, signed};
 
 /// One pass of a plan.
@@ -103,7 +103,7 @@ pub struct GenerateResult {
 type OnEvent = ThreadsafeFunction<GenerateEvent, UnknownReturnValue, GenerateEvent, Status, false, true>;
 
 struct Parts {
-    model: Arc<Loaded>,
+    model: Arc<Model<CpuBackend>>,
     tokenizer: Arc<Tokenizer<CpuBackend>>,
     /// One request at a time uses the buffers.
     session: Mutex<Session<CpuBackend>>,

@@ -11,9 +11,9 @@ use napi::bindgen_prelude::{Float32Array, Int32Array, Uint8Array};
 use napi_derive::napi;
 
 use crate::CancelToken;
-use crate::checkpoint::config_json;
+use crate::checkpoint::json;
 use crate::device::{cpu, precision};
-use crate::error::closed;
+use crate::error::{closed, to_js};
 use crate::job::{OnProgress, Promised, report, start_converted};
 
 /// How a tokenizer is loaded.
@@ -68,8 +68,7 @@ impl NativeTokenizer {
     /// Its configuration as JSON.
     #[napi]
     pub fn config_json(&self) -> napi::Result<String> {
-        let tokenizer = self.open()?;
-        config_json(tokenizer.config(), "downsample", tokenizer.config().downsample())
+        json(self.open()?.config()).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.

@@ -22,7 +22,6 @@ export const fakeModelConfig = {
   codebookSize: 4,
   codeDimension: 2,
   pyramid: [1, 2, 4],
-  phiCount: 4,
 }
 
 /** The tokenizer beside it: pictures of 8 × 8 pixels. */
@@ -33,7 +32,6 @@ export const fakeTokenizerConfig = {
   codebookSize: 4,
   codeDimension: 2,
   phiCount: 4,
-  downsample: 2,
 }
 
 /** An error as the addon rejects with it. */

@@ -182,7 +182,7 @@ fn portable(
         if out.len() == PANEL {
             let mut pair = [0.0; 2 * PANEL];
             pair[..PANEL].copy_from_slice(out);
-            // SAFETY: a row follows every row but the last of BLOCK_ROWS, which ROWS chunks never leave alone.
+            // SAFETY: a chunk starts at row 0 or at ROWS, which packed memory has a row after.
             unsafe { gemm_rows(2, depth, packed, panel, accumulate, pair.as_mut_ptr()) };
             out.copy_from_slice(&pair[..PANEL]);
         } else {
