@@ -12,9 +12,13 @@ mod quantizer;
 mod sampling;
 
 use crate::check::Check;
+use crate::part::{Part, PartResult};
+
+/// Seconds a check may take; the CPU's part is the longest.
+const LIMIT: u64 = 120;
 
 /// All groups of checks, by name.
-pub fn groups() -> Vec<(&'static str, Vec<Check>)> {
+fn groups() -> Vec<(&'static str, Vec<Check>)> {
     vec![
         ("features", features::checks()),
         ("linear", linear::checks()),
@@ -27,4 +31,17 @@ pub fn groups() -> Vec<(&'static str, Vec<Check>)> {
         ("sampling", sampling::checks()),
         ("quantizer", quantizer::checks()),
     ]
+}
+
+/// Every check as a part.
+pub fn parts() -> Vec<Part> {
+    let named = |(group, checks): (&'static str, Vec<Check>)| {
+        checks.into_iter().map(move |check| {
+            let run = check.run;
+            Part::new(format!("parity/{group}/{}", check.name), LIMIT, move |world| {
+                Ok(PartResult::of(&run(world.ctx()?)?))
+            })
+        })
+    };
+    groups().into_iter().flat_map(named).collect()
 }

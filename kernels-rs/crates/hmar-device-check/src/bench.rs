@@ -1,0 +1,218 @@
+//! Whole generations of released sizes with made weights: time by pass and by operation, memory, beside the floor.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hmar_checkpoint::{Layout, ModelConfig, Synthetic, TokenizerConfig};
+use hmar_cuda::{CudaBackend, OperationTime};
+use hmar_engine::{Cancel, Generated, Model, Pass, PassKind, Plan, Request, Session, Tokenizer};
+use hmar_error::{Code, Error, Result};
+use hmar_ops::Precision;
+use hmar_ops::sampling::TokenSampling;
+use serde_json::json;
+
+use crate::floor;
+use crate::goldens::load_options;
+use crate::options::Options;
+use crate::part::{Part, PartResult, World};
+
+/// Generations that are measured.
+const REPEATS: usize = 7;
+
+/// Most seconds the measured generations of a batch take.
+const SECONDS: f64 = 10.0;
+
+/// Operations in the report.
+const OPERATIONS: usize = 40;
+
+/// Counts of the default schedule at 256 and 512 px.
+const LISTS_256: [&[usize]; 10] =
+    [&[1], &[1, 3], &[1, 1, 2, 5], &[16], &[25], &[36], &[64], &[100], &[169], &[256]];
+const LISTS_512: [&[usize]; 10] =
+    [&[1], &[1, 3], &[1, 1, 2, 5], &[5, 11], &[36], &[81], &[169], &[324], &[576], &[1024]];
+const PYRAMID_512: [usize; 10] = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32];
+
+/// A part a model; it is loaded once for all batches.
+pub fn parts(options: &Options) -> Vec<Part> {
+    options
+        .models
+        .iter()
+        .map(|model| {
+            let name = format!("bench/{model}");
+            let model = model.clone();
+            Part::new(name, 550, move |world| bench(world, &model))
+        })
+        .collect()
+}
+
+/// The released schedule and sampling of a depth.
+pub fn default_plan(config: &ModelConfig, depth: usize) -> Plan {
+    let lists = if config.pyramid == PYRAMID_512 { LISTS_512 } else { LISTS_256 };
+    let (guidance, top_k) = match depth {
+        20 => (1.9, 950),
+        24 => (2.1, 900),
+        _ => (1.7, 1000),
+    };
+    let sampling = TokenSampling { temperature: 1.0, top_k, top_p: 0.99, min_p: 0.0 };
+    let last = (lists.len() - 1) as f64;
+    let passes = lists.iter().enumerate().flat_map(|(scale, counts)| {
+        counts.iter().enumerate().map(move |(step, &commits)| Pass {
+            kind: if step == 0 { PassKind::NextScale } else { PassKind::Masked },
+            scale,
+            commits,
+            guidance: if step == 0 { guidance * scale as f64 / last } else { guidance * 1e-6 },
+            sampling,
+            smooth: false,
+        })
+    });
+    Plan { passes: passes.collect() }
+}
+
+/// `d16`, or `d24@512`.
+fn config_of(model: &str) -> Result<(ModelConfig, usize)> {
+    let unknown = || Error::new(Code::ArgumentOutOfRange, format!("There is no model `{model}` to measure."));
+    let (depth, resolution) = model.split_once('@').unwrap_or((model, "256"));
+    let depth = depth.strip_prefix('d').and_then(|depth| depth.parse().ok()).ok_or_else(unknown)?;
+    let mut config = ModelConfig::released(depth, Layout::Combined);
+    match resolution {
+        "256" => {}
+        "512" => config.pyramid = PYRAMID_512.to_vec(),
+        _ => return Err(unknown()),
+    }
+    Ok((config, depth))
+}
+
+struct Loaded {
+    backend: Arc<CudaBackend>,
+    model: Model<CudaBackend>,
+    tokenizer: Tokenizer<CudaBackend>,
+    plan: Plan,
+}
+
+fn bench(world: &World, name: &str) -> Result<PartResult> {
+    let (config, depth) = config_of(name)?;
+    let plan = default_plan(&config, depth);
+    let backend = Arc::new(CudaBackend::open(world.options.device, Precision::Bf16)?);
+    let options = load_options(Precision::Bf16);
+    let tokenizer_config = TokenizerConfig::released();
+    let (source, quantizer) = (Synthetic::model(&config), Synthetic::tokenizer(&tokenizer_config));
+    let begin = Instant::now();
+    let model = Model::load(Arc::clone(&backend), config, &source, &tokenizer_config, &quantizer, &options)?;
+    let tokenizer = Tokenizer::load(Arc::clone(&backend), tokenizer_config, &quantizer, &options)?;
+    backend.synchronize()?;
+    let load_seconds = begin.elapsed().as_secs_f64();
+    let loaded = Loaded { backend, model, tokenizer, plan };
+
+    let mut batches = Vec::new();
+    let mut lines = vec![format!("loaded in {load_seconds:.1} s")];
+    for &batch in &world.options.batches {
+        let (line, data) = measure(&loaded, batch)?;
+        println!("{name} {line}");
+        lines.push(line);
+        batches.push(data);
+    }
+    Ok(PartResult {
+        ok: true,
+        summary: lines.join("\n    "),
+        data: json!({ "loadSeconds": load_seconds, "batches": batches }),
+    })
+}
+
+fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)> {
+    let Loaded { backend, model, tokenizer, plan } = loaded;
+    let request = |seed: u64| Request {
+        labels: (0..batch as u32).map(|image| image * 37 % 1000).collect(),
+        plan: plan.clone(),
+        seed,
+        first_image: 0,
+        batch,
+        skip_negligible_guidance: true,
+        trace: false,
+    };
+    let mut session = Session::default();
+    let mut generate = |seed: u64| -> Result<Generated> {
+        session.generate(model, tokenizer, &request(seed), &Cancel::default(), &|_| {})
+    };
+    let weights = (model.weight_bytes() + tokenizer.weight_bytes()) as usize;
+    backend.restart_peak();
+    // As it is, recorded, and once repeated to warm up; the first also tunes the products.
+    let begin = Instant::now();
+    generate(0)?;
+    let first_seconds = begin.elapsed().as_secs_f64();
+    (1..3).try_for_each(|seed| generate(seed).map(drop))?;
+    let peak = backend.memory().peak.saturating_sub(weights);
+
+    let (mut device, mut host, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+    let begin = Instant::now();
+    for repeat in 0..REPEATS {
+        let mut generated = None;
+        let start = Instant::now();
+        device.push(backend.milliseconds(|| {
+            generated = Some(generate(3 + repeat as u64)?);
+            Ok(())
+        })?);
+        host.push(start.elapsed().as_secs_f64() * 1e3);
+        runs.extend(generated);
+        if begin.elapsed().as_secs_f64() > SECONDS {
+            break;
+        }
+    }
+    let (_, operations) = backend.profile(|| generate(100))?;
+
+    let passes: Vec<f64> = (0..plan.passes.len())
+        .map(|pass| median(runs.iter().map(|run| run.timings.passes[pass]).collect()))
+        .collect();
+    let decode = median(runs.iter().map(|run| run.timings.decode).collect());
+    let condition = median(runs.iter().map(|run| run.timings.condition).collect());
+    let (device, host) = (median(device), median(host));
+    let config = model.config();
+    let pass_floors: Vec<f64> =
+        (0..plan.passes.len()).map(|pass| floor::pass(config, plan, pass, batch).floor()).collect();
+    let side = *config.pyramid.last().expect("a pyramid has scales");
+    let decode_floor = floor::decoder(tokenizer.config(), side, batch).floor();
+    let condition_floor = floor::condition(config, batch + 1).floor();
+    let floor = pass_floors.iter().sum::<f64>() + decode_floor + condition_floor;
+
+    let mut line = format!(
+        "batch {batch}: {device:.2} ms ({host:.2} at the host), floor {floor:.2}, {:.2}×; first {first_seconds:.2} s; peak {:.0} \
+         MiB beyond weights; condition {condition:.2} ({condition_floor:.2}), passes {:.2} ({:.2}), decoder {decode:.2} \
+         ({decode_floor:.2})",
+        device / floor,
+        peak as f64 / f64::from(1 << 20),
+        passes.iter().sum::<f64>(),
+        pass_floors.iter().sum::<f64>(),
+    );
+    for (index, (time, floor)) in passes.iter().zip(&pass_floors).enumerate() {
+        line += &format!("{} {time:.3} ({floor:.3})", if index == 0 { "\n      passes:" } else { "," });
+    }
+    for OperationTime { name, calls, microseconds } in operations.iter().take(12) {
+        line += &format!(
+            "\n      {name}: {calls} calls, {:.1} µs each, {:.2} ms",
+            microseconds / *calls as f64,
+            microseconds / 1e3
+        );
+    }
+    let operations: Vec<_> = operations
+        .iter()
+        .take(OPERATIONS)
+        .map(|operation| json!({ "name": operation.name, "calls": operation.calls, "microseconds": operation.microseconds }))
+        .collect();
+    let data = json!({
+        "batch": batch,
+        "milliseconds": device,
+        "hostMilliseconds": host,
+        "floor": floor,
+        "firstSeconds": first_seconds,
+        "peakBytes": peak,
+        "condition": { "milliseconds": condition, "floor": condition_floor },
+        "passes": passes.iter().zip(&pass_floors).map(|(time, floor)| json!({ "milliseconds": time, "floor": floor })).collect::<Vec<_>>(),
+        "decoder": { "milliseconds": decode, "floor": decode_floor },
+        "operations": operations,
+    });
+    Ok((line, data))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,38 @@
+//! Whole networks and generations on the GPU against the repository's goldens.
+//!
+//! In float32 the specification's tolerances hold (5). In bfloat16 the error is that of the roundings: relative
+//! errors are measured and bounded, and the loss may not move.
+
+mod golden;
+mod synthetic;
+mod tiny;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hmar_cuda::CudaBackend;
+use hmar_engine::{Cancel, LoadOptions};
+use hmar_error::Result;
+use hmar_ops::Precision;
+
+use crate::part::{Part, World};
+
+/// The parts.
+pub fn parts() -> Vec<Part> {
+    synthetic::parts().into_iter().chain(tiny::parts()).collect()
+}
+
+fn gpu(world: &World, precision: Precision) -> Result<Arc<CudaBackend>> {
+    Ok(Arc::new(CudaBackend::open(world.options.device, precision)?))
+}
+
+/// Loads without limits.
+pub fn load_options(precision: Precision) -> LoadOptions<'static> {
+    LoadOptions { precision, allow_non_finite: false, cancel: Cancel::default(), progress: &|_, _| {} }
+}
+
+fn open(world: &World, name: &str) -> Result<golden::Golden> {
+    golden::Golden::open(
+        &Path::new(&world.options.fixtures).join(format!("fixtures/golden/{name}.safetensors")),
+    )
+}
