@@ -37,7 +37,7 @@ fn find_nvcc() -> Option<PathBuf> {
     if let Some(named) = env::var_os("HMAR_NVCC") {
         return Some(PathBuf::from(named)).filter(|path| !path.as_os_str().is_empty());
     }
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cuda/bin/nvcc");
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cuda/nvidia/cu13/bin/nvcc");
     let installed = env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc"));
     let on_path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&on_path).map(|folder| folder.join("nvcc"));
