@@ -1,11 +1,15 @@
-//! Which devices there are, and the CPU as one of them.
+//! Which devices there are, and each of them opened once.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
+use hmar_cuda::{CudaBackend, CudaDevice};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{CpuBackend, Precision};
 use napi_derive::napi;
+
+use crate::on_device::OnDevice;
 
 /// A device, and whether it can be used.
 #[napi(object)]
@@ -30,38 +34,95 @@ pub struct DeviceReport {
 #[napi]
 pub fn inspect_devices() -> napi::Result<Vec<DeviceReport>> {
     let cpu = cpu(None).map_err(|error| crate::error::to_js(&error))?;
-    Ok(vec![
-        DeviceReport {
-            id: "cpu".into(),
-            kind: "cpu".into(),
-            name: format!("{} processor", std::env::consts::ARCH),
-            available: true,
-            reason: None,
-            threads: Some(cpu.threads() as u32),
-            features: cpu.features().iter().map(ToString::to_string).collect(),
-        },
-        DeviceReport {
+    let mut reports = vec![DeviceReport {
+        id: "cpu".into(),
+        kind: "cpu".into(),
+        name: format!("{} processor", std::env::consts::ARCH),
+        available: true,
+        reason: None,
+        threads: Some(cpu.threads() as u32),
+        features: cpu.features().iter().map(ToString::to_string).collect(),
+    }];
+    match hmar_cuda::devices() {
+        Ok(devices) => reports.extend(devices.into_iter().map(describe_gpu)),
+        Err(error) => reports.push(DeviceReport {
             id: "cuda".into(),
             kind: "cuda".into(),
             name: "NVIDIA GPU".into(),
             available: false,
-            reason: Some("this version of @hmar/native computes on the CPU only".into()),
+            reason: error.found,
             threads: None,
             features: vec![],
-        },
-    ])
+        }),
+    }
+    Ok(reports)
+}
+
+fn describe_gpu(device: CudaDevice) -> DeviceReport {
+    let CudaDevice { ordinal, name, capability: (major, minor), memory, driver, reason } = device;
+    DeviceReport {
+        id: format!("cuda:{ordinal}"),
+        kind: "cuda".into(),
+        name,
+        available: reason.is_none(),
+        reason,
+        threads: None,
+        features: vec![
+            format!("compute capability {major}.{minor}"),
+            format!("{:.0} GB", memory as f64 / 1e9),
+            format!("CUDA {}.{}", driver.0, driver.1),
+        ],
+    }
+}
+
+/// A device by its id and what is multiplied in there.
+pub(crate) fn open_device(
+    id: &str,
+    precision: Precision,
+    threads: Option<u32>,
+) -> Result<OnDevice<Arc<CpuBackend>, Arc<CudaBackend>>> {
+    if id == "cpu" {
+        return cpu(threads).map(OnDevice::Cpu);
+    }
+    let ordinal = match id.strip_prefix("cuda") {
+        Some("") => Some(0),
+        Some(number) => number.strip_prefix(':').and_then(|number| number.parse().ok()),
+        None => None,
+    };
+    match ordinal {
+        Some(ordinal) => cuda(ordinal, precision).map(OnDevice::Cuda),
+        None => Err(Error::new(Code::ArgumentOutOfRange, "The device is unknown.")
+            .found(id)
+            .expected("cpu, cuda or cuda:n")),
+    }
+}
+
+/// A GPU. Models and tokenizers of one precision share it, and so its queue of work.
+fn cuda(ordinal: usize, precision: Precision) -> Result<Arc<CudaBackend>> {
+    static OPEN: LazyLock<Mutex<HashMap<(usize, Precision), Weak<CudaBackend>>>> =
+        LazyLock::new(Mutex::default);
+    shared(&OPEN, (ordinal, precision), || CudaBackend::open(ordinal, precision))
 }
 
 /// The CPU with so many threads. Whoever asks for the same number shares them, so that two samplers do not fight
 /// for the cores.
 pub(crate) fn cpu(threads: Option<u32>) -> Result<Arc<CpuBackend>> {
     static POOLS: LazyLock<Mutex<HashMap<Option<u32>, Weak<CpuBackend>>>> = LazyLock::new(Mutex::default);
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(backend) = pools.get(&threads).and_then(Weak::upgrade) {
+    shared(&POOLS, threads, || CpuBackend::new(threads.map(|threads| threads as usize)))
+}
+
+/// What is open under a key already, or a new one.
+fn shared<K: Eq + Hash, B>(
+    open: &Mutex<HashMap<K, Weak<B>>>,
+    key: K,
+    make: impl FnOnce() -> Result<B>,
+) -> Result<Arc<B>> {
+    let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(backend) = open.get(&key).and_then(Weak::upgrade) {
         return Ok(backend);
     }
-    let backend = Arc::new(CpuBackend::new(threads.map(|threads| threads as usize))?);
-    pools.insert(threads, Arc::downgrade(&backend));
+    let backend = Arc::new(make()?);
+    open.insert(key, Arc::downgrade(&backend));
     Ok(backend)
 }
 

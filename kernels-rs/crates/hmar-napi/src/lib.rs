@@ -8,6 +8,7 @@ mod device;
 mod error;
 mod job;
 mod model;
+mod on_device;
 mod sampler;
 mod tokenizer;
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use hmar_checkpoint::{ModelCheckpoint, OpenModel, TokenizerCheckpoint};
 use hmar_engine::{LoadOptions, Model};
 use hmar_error::Result;
-use hmar_ops::CpuBackend;
 use napi::bindgen_prelude::{Float32Array, Int32Array};
 use napi_derive::napi;
 
 use crate::CancelToken;
 use crate::checkpoint::{json, mode};
-use crate::device::{cpu, precision};
+use crate::device::{open_device, precision};
 use crate::error::{closed, to_js};
 use crate::job::{OnProgress, Promised, report, start_converted};
+use crate::on_device::{AnyModel, OnDevice, on_device};
 use crate::tokenizer::unsigned;
 
 /// How a model is loaded.
@@ -28,6 +28,8 @@ pub struct ModelOptions {
     pub config: Option<String>,
     /// `next-scale` or `var`, where the file does not say.
     pub mode: Option<String>,
+    /// `cpu`, or `cuda:n`.
+    pub device: String,
     /// `f32` or `bf16`.
     pub dtype: String,
     /// Worker threads; as many as cores by default.
@@ -52,11 +54,11 @@ pub struct LogitsRequest {
 /// A loaded model.
 #[napi]
 pub struct NativeModel {
-    inner: Option<Arc<Model<CpuBackend>>>,
+    inner: Option<AnyModel>,
 }
 
 impl NativeModel {
-    pub(crate) fn open(&self) -> napi::Result<Arc<Model<CpuBackend>>> {
+    pub(crate) fn open(&self) -> napi::Result<AnyModel> {
         self.inner.clone().ok_or_else(|| closed("model"))
     }
 }
@@ -69,7 +71,7 @@ impl NativeModel {
         options: ModelOptions,
         token: &CancelToken,
         on_progress: Option<OnProgress>,
-    ) -> Promised<Model<CpuBackend>, NativeModel> {
+    ) -> Promised<AnyModel, NativeModel> {
         let cancel = token.cancel.clone();
         let load = move || -> Result<_> {
             let ModelCheckpoint { config, source, .. } = ModelCheckpoint::open(&OpenModel {
@@ -78,28 +80,36 @@ impl NativeModel {
                 mode: mode(options.mode.as_deref())?,
             })?;
             let quantizer = TokenizerCheckpoint::open(&PathBuf::from(&options.quantizer), None)?;
+            let precision = precision(&options.dtype)?;
             let load = LoadOptions {
-                precision: precision(&options.dtype)?,
+                precision,
                 allow_non_finite: options.allow_non_finite.unwrap_or(false),
                 cancel,
                 progress: &report(on_progress),
             };
-            let backend = cpu(options.threads)?;
-            Model::load(backend, config, &*source, &quantizer.config, &*quantizer.source, &load)
+            let (codes, from) = (&quantizer.config, &*quantizer.source);
+            Ok(match open_device(&options.device, precision, options.threads)? {
+                OnDevice::Cpu(cpu) => {
+                    OnDevice::Cpu(Arc::new(Model::load(cpu, config, &*source, codes, from, &load)?))
+                }
+                OnDevice::Cuda(gpu) => {
+                    OnDevice::Cuda(Arc::new(Model::load(gpu, config, &*source, codes, from, &load)?))
+                }
+            })
         };
-        start_converted(load, |model| NativeModel { inner: Some(Arc::new(model)) })
+        start_converted(load, |model| NativeModel { inner: Some(model) })
     }
 
     /// Its configuration as JSON.
     #[napi]
     pub fn config_json(&self) -> napi::Result<String> {
-        json(self.open()?.config()).map_err(|error| to_js(&error))
+        on_device!(self.open()?, model => json(model.config())).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.
     #[napi]
     pub fn weight_bytes(&self) -> napi::Result<f64> {
-        Ok(self.open()?.weight_bytes() as f64)
+        Ok(on_device!(self.open()?, model => model.weight_bytes()) as f64)
     }
 
     /// Teacher-forced logits `[N, V]`, before guidance.
@@ -114,7 +124,8 @@ impl NativeModel {
         let masked = (request.pass == "masked")
             .then(|| request.masked_positions.as_deref().map(unsigned).unwrap_or_default());
         let label = request.label;
-        let compute = move || model.logits(&tokens, label, masked.as_deref(), &cancel);
+        let compute =
+            move || on_device!(&model, model => model.logits(&tokens, label, masked.as_deref(), &cancel));
         Ok(start_converted(compute, Float32Array::new))
     }
 

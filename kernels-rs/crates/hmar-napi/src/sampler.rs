@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hmar_engine::{Event, Generated, Model, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer};
+use hmar_cuda::CudaBackend;
+use hmar_engine::{
+    Cancel, Event, Generated, Model, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer,
+};
 use hmar_error::{Code, Error, Result};
-use hmar_ops::CpuBackend;
 use hmar_ops::sampling::TokenSampling;
+use hmar_ops::{Backend, CpuBackend};
 use napi::Status;
 use napi::bindgen_prelude::{BigInt, Int32Array, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
@@ -15,6 +18,7 @@ use crate::CancelToken;
 use crate::error::{closed, to_js};
 use crate::job::{Promised, start_converted};
 use crate::model::NativeModel;
+use crate::on_device::{OnDevice, on_device};
 use crate::tokenizer::{NativeTokenizer, signed};
 
 /// One pass of a plan.
@@ -102,17 +106,34 @@ pub struct GenerateResult {
 
 type OnEvent = ThreadsafeFunction<GenerateEvent, UnknownReturnValue, GenerateEvent, Status, false, true>;
 
-struct Parts {
-    model: Arc<Model<CpuBackend>>,
-    tokenizer: Arc<Tokenizer<CpuBackend>>,
+/// A model and a tokenizer on one device, and the buffers of a batch there.
+struct Parts<B: Backend> {
+    model: Arc<Model<B>>,
+    tokenizer: Arc<Tokenizer<B>>,
     /// One request at a time uses the buffers.
-    session: Mutex<Session<CpuBackend>>,
+    session: Mutex<Session<B>>,
+}
+
+impl<B: Backend> Parts<B> {
+    fn new(model: Arc<Model<B>>, tokenizer: Arc<Tokenizer<B>>) -> Arc<Self> {
+        Arc::new(Parts { model, tokenizer, session: Mutex::default() })
+    }
+
+    fn generate(
+        &self,
+        request: &Request,
+        cancel: &Cancel,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Generated> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.generate(&self.model, &self.tokenizer, request, cancel, on_event)
+    }
 }
 
 /// A model and a tokenizer, generating.
 #[napi]
 pub struct NativeSampler {
-    inner: Option<Arc<Parts>>,
+    inner: Option<OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>>,
 }
 
 #[napi]
@@ -120,8 +141,20 @@ impl NativeSampler {
     /// A sampler over a loaded model and tokenizer. It keeps both alive.
     #[napi(constructor)]
     pub fn new(model: &NativeModel, tokenizer: &NativeTokenizer) -> napi::Result<Self> {
-        let (model, tokenizer) = (model.open()?, tokenizer.open()?);
-        Ok(NativeSampler { inner: Some(Arc::new(Parts { model, tokenizer, session: Mutex::default() })) })
+        let inner = match (model.open()?, tokenizer.open()?) {
+            (OnDevice::Cpu(model), OnDevice::Cpu(tokenizer)) => OnDevice::Cpu(Parts::new(model, tokenizer)),
+            (OnDevice::Cuda(model), OnDevice::Cuda(tokenizer)) => {
+                OnDevice::Cuda(Parts::new(model, tokenizer))
+            }
+            _ => {
+                let error = Error::new(
+                    Code::ArgumentOutOfRange,
+                    "The model and the tokenizer are on different devices.",
+                );
+                return Err(to_js(&error.remedy("Load both with the same device.")));
+            }
+        };
+        Ok(NativeSampler { inner: Some(inner) })
     }
 
     /// Generates images.
@@ -142,8 +175,7 @@ impl NativeSampler {
                     listener.call(event_for_js(event, passes), ThreadsafeFunctionCallMode::NonBlocking);
                 }
             };
-            let mut session = parts.session.lock().unwrap_or_else(PoisonError::into_inner);
-            session.generate(&parts.model, &parts.tokenizer, &request, &cancel, &report)
+            on_device!(parts, parts => parts.generate(&request, &cancel, &report))
         };
         Ok(start_converted(work, result_for_js))
     }

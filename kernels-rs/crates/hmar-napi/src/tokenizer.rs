@@ -6,21 +6,23 @@ use std::sync::Arc;
 use hmar_checkpoint::TokenizerCheckpoint;
 use hmar_engine::{LoadOptions, Tokenizer};
 use hmar_error::Result;
-use hmar_ops::CpuBackend;
 use napi::bindgen_prelude::{Float32Array, Int32Array, Uint8Array};
 use napi_derive::napi;
 
 use crate::CancelToken;
 use crate::checkpoint::json;
-use crate::device::{cpu, precision};
+use crate::device::{open_device, precision};
 use crate::error::{closed, to_js};
 use crate::job::{OnProgress, Promised, report, start_converted};
+use crate::on_device::{AnyTokenizer, OnDevice, on_device};
 
 /// How a tokenizer is loaded.
 #[napi(object)]
 pub struct TokenizerOptions {
     /// A file, or the folder it is in.
     pub path: String,
+    /// `cpu`, or `cuda:n`.
+    pub device: String,
     /// `f32` or `bf16`.
     pub dtype: String,
     /// Worker threads; as many as cores by default.
@@ -32,11 +34,11 @@ pub struct TokenizerOptions {
 /// A loaded tokenizer.
 #[napi]
 pub struct NativeTokenizer {
-    inner: Option<Arc<Tokenizer<CpuBackend>>>,
+    inner: Option<AnyTokenizer>,
 }
 
 impl NativeTokenizer {
-    pub(crate) fn open(&self) -> napi::Result<Arc<Tokenizer<CpuBackend>>> {
+    pub(crate) fn open(&self) -> napi::Result<AnyTokenizer> {
         self.inner.clone().ok_or_else(|| closed("tokenizer"))
     }
 }
@@ -49,32 +51,38 @@ impl NativeTokenizer {
         options: TokenizerOptions,
         token: &CancelToken,
         on_progress: Option<OnProgress>,
-    ) -> Promised<Tokenizer<CpuBackend>, NativeTokenizer> {
+    ) -> Promised<AnyTokenizer, NativeTokenizer> {
         let cancel = token.cancel.clone();
         let load = move || -> Result<_> {
             let TokenizerCheckpoint { config, source, .. } =
                 TokenizerCheckpoint::open(&PathBuf::from(&options.path), None)?;
+            let precision = precision(&options.dtype)?;
             let load = LoadOptions {
-                precision: precision(&options.dtype)?,
+                precision,
                 allow_non_finite: options.allow_non_finite.unwrap_or(false),
                 cancel,
                 progress: &report(on_progress),
             };
-            Tokenizer::load(cpu(options.threads)?, config, &*source, &load)
+            Ok(match open_device(&options.device, precision, options.threads)? {
+                OnDevice::Cpu(cpu) => OnDevice::Cpu(Arc::new(Tokenizer::load(cpu, config, &*source, &load)?)),
+                OnDevice::Cuda(gpu) => {
+                    OnDevice::Cuda(Arc::new(Tokenizer::load(gpu, config, &*source, &load)?))
+                }
+            })
         };
-        start_converted(load, |tokenizer| NativeTokenizer { inner: Some(Arc::new(tokenizer)) })
+        start_converted(load, |tokenizer| NativeTokenizer { inner: Some(tokenizer) })
     }
 
     /// Its configuration as JSON.
     #[napi]
     pub fn config_json(&self) -> napi::Result<String> {
-        json(self.open()?.config()).map_err(|error| to_js(&error))
+        on_device!(self.open()?, tokenizer => json(tokenizer.config())).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.
     #[napi]
     pub fn weight_bytes(&self) -> napi::Result<f64> {
-        Ok(self.open()?.weight_bytes() as f64)
+        Ok(on_device!(self.open()?, tokenizer => tokenizer.weight_bytes()) as f64)
     }
 
     /// The tokens of `pixels [3, side, side]` in [−1, 1].
@@ -87,7 +95,9 @@ impl NativeTokenizer {
     ) -> napi::Result<Promised<Vec<u32>, Int32Array>> {
         let (tokenizer, cancel) = (self.open()?, token.cancel.clone());
         let (pixels, pyramid) = (pixels.to_vec(), sides(&pyramid));
-        Ok(start_converted(move || tokenizer.encode(&pixels, &pyramid, &cancel), signed))
+        let encode =
+            move || on_device!(&tokenizer, tokenizer => tokenizer.encode(&pixels, &pyramid, &cancel));
+        Ok(start_converted(encode, signed))
     }
 
     /// The picture of tokens, or the reconstruction after each scale: bytes `[side, side, 3]`.
@@ -101,7 +111,7 @@ impl NativeTokenizer {
     ) -> napi::Result<Promised<Vec<u8>, Uint8Array>> {
         let (tokenizer, cancel) = (self.open()?, token.cancel.clone());
         let (tokens, pyramid) = (unsigned(&tokens), sides(&pyramid));
-        let decode = move || tokenizer.decode(&tokens, &pyramid, every_scale, &cancel);
+        let decode = move || on_device!(&tokenizer, it => it.decode(&tokens, &pyramid, every_scale, &cancel));
         Ok(start_converted(decode, Uint8Array::new))
     }
 

@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 use hmar_error::Result;
 
 /// What a weight matrix is multiplied in. Sums are always float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Weights and inputs in float32.
     F32,
