@@ -23,14 +23,17 @@ fn main() {
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let modules = match find_nvcc() {
-        Some(nvcc) => build(&nvcc, &out),
+    let (version, modules) = match find_nvcc() {
+        Some(nvcc) => {
+            let version = version_of(&nvcc);
+            (version, build(&nvcc, version, &out))
+        }
         None => {
             println!("cargo::warning=nvcc was not found: built without GPU kernels");
-            Vec::new()
+            Default::default()
         }
     };
-    fs::write(out.join("modules.rs"), source_of(&modules)).expect("OUT_DIR is writable");
+    fs::write(out.join("modules.rs"), source_of(version, &modules)).expect("OUT_DIR is writable");
 }
 
 fn find_nvcc() -> Option<PathBuf> {
@@ -84,8 +87,7 @@ struct Resources {
     shared: u32,
 }
 
-fn build(nvcc: &Path, out: &Path) -> Vec<Module> {
-    let version = version_of(nvcc);
+fn build(nvcc: &Path, version: (u32, u32), out: &Path) -> Vec<Module> {
     let targets = targets(version);
     let mut sources = Vec::new();
     let mut headers = DefaultHasher::new();
@@ -223,7 +225,7 @@ fn resources(report: &str) -> Vec<Resources> {
 }
 
 /// The Rust source that embeds the modules.
-fn source_of(modules: &[Module]) -> String {
+fn source_of(version: (u32, u32), modules: &[Module]) -> String {
     let mut source = String::from("static MODULES: &[Module] = &[\n");
     let mut resources = String::from("static RESOURCES: &[Resources] = &[\n");
     for Module { file, image, reports } in modules {
@@ -246,5 +248,5 @@ fn source_of(modules: &[Module]) -> String {
             }
         }
     }
-    source + "];\n" + &resources + "];\n"
+    format!("{source}];\n{resources}];\nconst COMPILER: (u32, u32) = {version:?};\n")
 }

@@ -24,7 +24,7 @@ impl<T> CudaBuffer<T> {
     /// `OUT_OF_MEMORY`
     pub(crate) fn zeroed(context: &Arc<Context>, length: usize) -> Result<Self> {
         let bytes =
-            length.checked_mul(size_of::<T>()).ok_or_else(|| error::out_of_memory(usize::MAX, None))?;
+            length.checked_mul(size_of::<T>()).ok_or_else(|| error::out_of_memory(None, context.free()))?;
         Ok(CudaBuffer { memory: Memory::zeroed(context, bytes)?, length, element: PhantomData })
     }
 

@@ -113,7 +113,7 @@ impl Context {
                 return self.dead.get_or_init(|| error::dead(what, error)).clone();
             }
             if error::is_out_of_memory(error) {
-                return error::out_of_memory(0, self.free());
+                return error::out_of_memory(None, self.free());
             }
             error::failed(what, error)
         })
@@ -139,6 +139,17 @@ impl Context {
     }
 }
 
+fn allocate(context: &Context, bytes: usize) -> std::result::Result<CUdeviceptr, DriverError> {
+    // SAFETY: the pointer is kept in a `Memory` and freed once, by its drop.
+    unsafe {
+        if context.cuda.has_async_alloc() {
+            result::malloc_async(context.queue().cu_stream(), bytes)
+        } else {
+            result::malloc_sync(bytes)
+        }
+    }
+}
+
 /// Device memory; given back in the queue's order, so that work that still uses it ends first.
 pub(crate) struct Memory {
     pointer: CUdeviceptr,
@@ -154,20 +165,19 @@ impl Memory {
     pub(crate) fn zeroed(context: &Arc<Context>, bytes: usize) -> Result<Self> {
         context.enter()?;
         // Nothing may be allocated with no length at all; vector loads may read past the last element.
-        let bytes =
-            bytes.max(1).checked_next_multiple_of(256).ok_or_else(|| error::out_of_memory(bytes, None))?;
-        let queue = context.queue().cu_stream();
-        // SAFETY: the pointer is kept in the value made here and freed once, by its drop.
-        let allocated = unsafe {
-            if context.cuda.has_async_alloc() {
-                result::malloc_async(queue, bytes)
-            } else {
-                result::malloc_sync(bytes)
-            }
-        };
+        let bytes = bytes
+            .max(1)
+            .checked_next_multiple_of(256)
+            .ok_or_else(|| error::out_of_memory(Some(bytes), None))?;
+        let mut allocated = allocate(context, bytes);
+        if allocated.is_err_and(error::is_out_of_memory) {
+            // What has been given back may still be in use by queued work.
+            context.synchronize()?;
+            allocated = allocate(context, bytes);
+        }
         let pointer = match allocated {
             Err(error) if error::is_out_of_memory(error) => {
-                return Err(error::out_of_memory(bytes, context.free()));
+                return Err(error::out_of_memory(Some(bytes), context.free()));
             }
             other => context.check("allocate memory", other)?,
         };
@@ -175,7 +185,7 @@ impl Memory {
         context.peak.fetch_max(now, Ordering::Relaxed);
         let memory = Memory { pointer, bytes, context: context.clone() };
         // SAFETY: the range is the memory just allocated.
-        let zeroed = unsafe { result::memset_d8_async(pointer, 0, bytes, queue) };
+        let zeroed = unsafe { result::memset_d8_async(pointer, 0, bytes, context.queue().cu_stream()) };
         context.check("clear memory", zeroed)?;
         Ok(memory)
     }

@@ -81,14 +81,15 @@ fn describe(ordinal: usize) -> Result<CudaDevice> {
         attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
         attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
     );
+    let driver = driver_version().map_err(unknown)?;
     Ok(CudaDevice {
         ordinal,
         name: result::device::get_name(device).map_err(unknown)?,
         capability,
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }.map_err(unknown)?,
-        driver: driver_version().map_err(unknown)?,
-        reason: reason_against(capability),
+        driver,
+        reason: reason_against(capability, driver),
     })
 }
 
@@ -99,13 +100,22 @@ fn driver_version() -> std::result::Result<(u32, u32), DriverError> {
     Ok((version as u32 / 1000, version as u32 % 1000 / 10))
 }
 
-fn reason_against(capability: (u32, u32)) -> Option<String> {
+fn reason_against(capability: (u32, u32), driver: (u32, u32)) -> Option<String> {
     if kernels::kernel_names().next().is_none() {
         return Some("this program was built without GPU kernels, because nvcc was not found".to_owned());
     }
-    (capability < OLDEST).then(|| {
+    if capability < OLDEST {
         let ((major, minor), (oldest, _)) = (capability, OLDEST);
-        format!("its compute capability is {major}.{minor}, and the kernels need {oldest}.0 or later")
+        return Some(format!(
+            "its compute capability is {major}.{minor}, and the kernels need {oldest}.0 or later"
+        ));
+    }
+    let oldest = kernels::oldest_driver();
+    (driver < oldest).then(|| {
+        let ((major, minor), (oldest, _)) = (driver, oldest);
+        format!(
+            "its driver speaks CUDA {major}.{minor}, and the kernels need {oldest}.0: update NVIDIA's driver"
+        )
     })
 }
 

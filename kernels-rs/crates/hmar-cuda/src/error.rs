@@ -53,14 +53,12 @@ pub(crate) fn failed(what: &str, error: DriverError) -> Error {
 }
 
 /// Memory that is not there: what was needed, what is free.
-pub(crate) fn out_of_memory(needed: usize, free: Option<usize>) -> Error {
-    let error = Error::new(Code::OutOfMemory, "The GPU has not enough memory left.")
-        .expected(format!("{} free", in_mebibytes(needed)))
+pub(crate) fn out_of_memory(needed: Option<usize>, free: Option<usize>) -> Error {
+    let mut error = Error::new(Code::OutOfMemory, "The GPU has not enough memory left.")
         .remedy("Generate fewer images at a time, or close other programs on this GPU.");
-    match free {
-        Some(free) => error.found(format!("{} free", in_mebibytes(free))),
-        None => error,
-    }
+    error.expected = needed.map(|bytes| format!("{} free", in_mebibytes(bytes)));
+    error.found = free.map(|bytes| format!("{} free", in_mebibytes(bytes)));
+    error
 }
 
 fn in_mebibytes(bytes: usize) -> String {

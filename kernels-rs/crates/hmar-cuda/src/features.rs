@@ -90,6 +90,7 @@ pub(crate) fn narrow(
     input: &CudaBuffer<f32>,
     out: &mut CudaFeatures,
 ) -> Result<()> {
+    assert!(length <= input.len() && length <= out.length, "both are as long");
     let launch = backend.launch_features("narrow", length.div_ceil(THREADS), THREADS)?;
     // SAFETY: the kernel reads and writes `length` elements, which both buffers have.
     unsafe { launch.read(input).write(out).count(length).submit() }
@@ -102,6 +103,7 @@ pub(crate) fn widen(
     input: &CudaFeatures,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
+    assert!(length <= input.length && length <= out.len(), "both are as long");
     let launch = backend.launch_features("widen", length.div_ceil(THREADS), THREADS)?;
     // SAFETY: as in `narrow`.
     unsafe { launch.read(input).write(out).count(length).submit() }

@@ -16,7 +16,17 @@ pub struct CudaRecording {
     graph: Option<Graph>,
 }
 
-struct Graph(CudaGraph);
+struct Graph {
+    graph: CudaGraph,
+    context: Arc<Context>,
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // It may be on its way still. A dead device has nothing on its way.
+        let _ = self.context.synchronize();
+    }
+}
 
 // SAFETY: a graph may be used from any thread, though not from two at once; `replay` takes it mutably.
 unsafe impl Send for Graph {}
@@ -49,9 +59,9 @@ impl CudaBackend {
             return Ok(());
         }
         if recording.graph.is_none() {
-            recording.graph = Some(Graph(record(context, work)?));
+            recording.graph = Some(Graph { graph: record(context, work)?, context: self.context.clone() });
         }
-        let Some(Graph(graph)) = &recording.graph else { unreachable!("recorded above") };
+        let Some(Graph { graph, .. }) = &recording.graph else { unreachable!("recorded above") };
         context.enter()?;
         // SAFETY: the buffers in the graph outlive it: the engine keeps both in one session.
         let launched = unsafe { result::graph::launch(graph.cu_graph_exec(), context.queue().cu_stream()) };

@@ -52,6 +52,11 @@ pub fn kernel_names() -> impl Iterator<Item = &'static str> {
     MODULES.iter().flat_map(|module| module.kernels.iter().copied())
 }
 
+/// The CUDA version that a driver must speak at least: that of the compiler, but for its minor number.
+pub(crate) fn oldest_driver() -> (u32, u32) {
+    (COMPILER.0, 0)
+}
+
 /// What every kernel takes on every architecture it was built for.
 pub fn resources() -> &'static [Resources] {
     RESOURCES
