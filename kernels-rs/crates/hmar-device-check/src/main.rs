@@ -13,6 +13,8 @@ mod runner;
 
 use std::process::ExitCode;
 
+use hmar_error::{Code, Error, Result};
+
 use self::options::{Options, USAGE};
 use self::part::Part;
 use self::report::Report;
@@ -30,16 +32,12 @@ fn main() -> ExitCode {
         runner::run_here(&parts, &options, first);
         return ExitCode::SUCCESS;
     }
-    let device = match hmar_cuda::devices() {
-        Ok(devices) => devices,
+    let device = match describe(&options) {
+        Ok(device) => device,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
-    };
-    let Some(device) = devices_json(&device, options.device) else {
-        eprintln!("there is no GPU of number {}", options.device);
-        return ExitCode::FAILURE;
     };
     println!("{device}");
     let mut report = Report::open(options.out.clone(), device);
@@ -63,13 +61,22 @@ fn parts_of(options: &Options) -> Vec<Part> {
     if wanted("faults") {
         parts.extend(faults::parts());
     }
+    if options.command == "self" {
+        parts.extend(runner::own_parts());
+    }
     parts.retain(|part| options.wants(&part.name));
     parts
 }
 
-fn devices_json(devices: &[hmar_cuda::CudaDevice], ordinal: usize) -> Option<serde_json::Value> {
-    let device = devices.get(ordinal)?;
-    Some(serde_json::json!({
+fn describe(options: &Options) -> Result<serde_json::Value> {
+    if options.command == "self" {
+        return Ok(serde_json::Value::Null);
+    }
+    let devices = hmar_cuda::devices()?;
+    let device = devices.get(options.device).ok_or_else(|| {
+        Error::new(Code::DeviceUnavailable, format!("There is no GPU of number {}.", options.device))
+    })?;
+    Ok(serde_json::json!({
         "name": device.name,
         "capability": format!("{}.{}", device.capability.0, device.capability.1),
         "memory": device.memory,

@@ -19,7 +19,7 @@ hmar-device-check parity|goldens|faults|bench|all [options]
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `parity`, `goldens`, `faults`, `bench` or `all`.
+    /// `parity`, `goldens`, `faults`, `bench` or `all`; `self` checks the runner and needs no GPU.
     pub command: String,
     /// GPU number.
     pub device: usize,
@@ -75,7 +75,7 @@ impl Options {
                         list(&value()?).iter().map(|text| number(text)).collect::<Result<_, _>>()?;
                 }
                 "--child-from" => options.child_from = Some(number(&value()?)?),
-                "parity" | "goldens" | "faults" | "bench" | "all" => options.command = argument,
+                "parity" | "goldens" | "faults" | "bench" | "all" | "self" => options.command = argument,
                 other => return Err(format!("unknown argument {other}")),
             }
         }

@@ -117,3 +117,22 @@ fn start(options: &Options, first: usize) -> (Child, Receiver<Line>) {
     });
     (child, receiver)
 }
+
+/// Parts that go wrong in every way, for the test of this file.
+pub fn own_parts() -> Vec<Part> {
+    let good = || Ok(PartResult { ok: true, summary: "good".into(), ..PartResult::default() });
+    let dead = || Err(hmar_error::Error::new(Code::DeviceUnavailable, "Dead."));
+    vec![
+        Part::new("a good", 5, move |_| good()),
+        Part::new("b wrong", 5, |_| Ok(PartResult::failure("wrong"))),
+        Part::new("c panic", 5, |_| panic!("a panic")),
+        Part::new("d exit", 5, |_| std::process::exit(3)),
+        Part::new("e hang", 1, |_| {
+            loop {
+                thread::sleep(Duration::from_secs(1));
+            }
+        }),
+        Part::new("f dead", 5, move |_| dead()),
+        Part::new("g good", 5, move |_| good()),
+    ]
+}
