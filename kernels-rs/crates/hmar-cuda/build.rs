@@ -89,23 +89,15 @@ struct Resources {
 
 fn build(nvcc: &Path, version: (u32, u32), out: &Path) -> Vec<Module> {
     let targets = targets(version);
-    let mut sources = Vec::new();
-    let mut headers = DefaultHasher::new();
-    (version, FLAGS).hash(&mut headers);
-    let mut files: Vec<_> =
-        fs::read_dir("kernels").expect("the kernels are there").map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    for path in files {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("cu") => sources.push(path),
-            Some("cuh") => fs::read(&path).expect("readable").hash(&mut headers),
-            _ => {}
-        }
-    }
-    let headers = headers.finish();
+    let entries = fs::read_dir("kernels").expect("the kernels are there");
+    let mut sources: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
+        .collect();
+    sources.sort();
     let jobs: Vec<_> =
         sources.iter().flat_map(|source| targets.iter().map(move |&target| (source, target))).collect();
-    let compiled = in_parallel(&jobs, |(source, target)| compile(nvcc, source, *target, headers, out));
+    let compiled = in_parallel(&jobs, |(source, target)| compile(nvcc, version, source, *target, out));
     sources
         .iter()
         .zip(compiled.chunks(targets.len().max(1)))
@@ -145,10 +137,11 @@ fn version_of(nvcc: &Path) -> (u32, u32) {
 }
 
 /// Compiles one file for one target; returns the result and ptxas' report, from an earlier build if nothing changed.
-fn compile(nvcc: &Path, source: &Path, target: Target, headers: u64, out: &Path) -> (PathBuf, String) {
+fn compile(nvcc: &Path, version: (u32, u32), source: &Path, target: Target, out: &Path) -> (PathBuf, String) {
     let Target { architecture, portable } = target;
     let mut hasher = DefaultHasher::new();
-    (headers, fs::read(source).expect("readable")).hash(&mut hasher);
+    (version, FLAGS).hash(&mut hasher);
+    hash_with_headers(source, &mut Vec::new(), &mut hasher);
     let stem = source.file_stem().expect("a file").to_string_lossy();
     let kind = if portable { "ptx" } else { "cubin" };
     let result = out.join(format!("{stem}-{architecture}-{:016x}.{kind}", hasher.finish()));
@@ -170,6 +163,18 @@ fn compile(nvcc: &Path, source: &Path, target: Target, headers: u64, out: &Path)
     assert!(output.status.success(), "{} for {code}:\n{text}", source.display());
     fs::write(report, &text).expect("OUT_DIR is writable");
     (result, text)
+}
+
+/// Hashes a file and, once each, the files of this folder that it includes.
+fn hash_with_headers(file: &Path, seen: &mut Vec<PathBuf>, hasher: &mut DefaultHasher) {
+    if seen.iter().any(|path| path == file) {
+        return;
+    }
+    seen.push(file.to_owned());
+    let text = fs::read_to_string(file).expect("readable");
+    text.hash(hasher);
+    let included = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.split('"').next());
+    included.for_each(|name| hash_with_headers(&file.with_file_name(name), seen, hasher));
 }
 
 /// Joins the code for all targets into one fatbin.
