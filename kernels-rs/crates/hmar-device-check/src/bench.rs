@@ -107,7 +107,7 @@ fn bench(world: &World, name: &str) -> Result<PartResult> {
     let mut lines = vec![format!("loaded in {load_seconds:.1} s")];
     for &batch in &world.options.batches {
         let (line, data) = measure(&loaded, batch)?;
-        println!("{name} {line}");
+        println!("{name} {}", line.lines().next().unwrap_or_default());
         lines.push(line);
         batches.push(data);
     }
