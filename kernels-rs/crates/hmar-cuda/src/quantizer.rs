@@ -1,10 +1,18 @@
 //! The latent grid: codes, resizing, φ.
 
-use hmar_error::{Code, Error, Result};
+use hmar_error::Result;
 use hmar_ops::{Blend, Latent};
 
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
+use crate::kernels::Launch;
+
+const THREADS: usize = 256;
+
+/// A launch with a thread for each of `length` numbers.
+fn launch<'a>(backend: &'a CudaBackend, name: &str, length: usize) -> Result<Launch<'a>> {
+    backend.launch(name, length.div_ceil(THREADS), THREADS)
+}
 
 /// See [`hmar_ops::Backend::look_up`].
 pub(crate) fn look_up(
@@ -15,8 +23,10 @@ pub(crate) fn look_up(
     tokens: &CudaBuffer<u32>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, count, width, codebook, tokens, out);
-    Err(Error::new(Code::Internal, "`look_up` is not there yet."))
+    let length = count * width;
+    let launch = launch(backend, "look_up", length)?.read(codebook).read(tokens).write(out);
+    // SAFETY: `out` holds `length` numbers, `tokens` `count` codes of the codebook.
+    unsafe { launch.count(width).count(length).submit() }
 }
 
 /// See [`hmar_ops::Backend::enlarge`].
@@ -27,8 +37,11 @@ pub(crate) fn enlarge(
     input: &CudaBuffer<f32>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, latent, side, input, out);
-    Err(Error::new(Code::Internal, "`enlarge` is not there yet."))
+    let Latent { images, side: full, width } = latent;
+    let length = images * full * full * width;
+    let launch = launch(backend, "enlarge", length)?.read(input).write(out);
+    // SAFETY: `out` holds the grids' numbers, `input` the maps'.
+    unsafe { launch.count(side).count(full).count(width).count(length).submit() }
 }
 
 /// See [`hmar_ops::Backend::area_pool`].
@@ -40,8 +53,11 @@ pub(crate) fn area_pool(
     visible_in: Option<&CudaBuffer<u8>>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, latent, side, input, visible_in, out);
-    Err(Error::new(Code::Internal, "`area_pool` is not there yet."))
+    let Latent { images, side: full, width } = latent;
+    let length = images * side * side * width;
+    let launch = launch(backend, "area_pool", length)?.read(input).read_optional(visible_in).write(out);
+    // SAFETY: `out` holds the maps' numbers, `input` the grids', the mask one number a cell.
+    unsafe { launch.count(side).count(full).count(width).count(length).submit() }
 }
 
 /// See [`hmar_ops::Backend::blend_phi`].
@@ -53,8 +69,15 @@ pub(crate) fn blend_phi(
     convolved: &CudaBuffer<f32>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, latent, blend, input, convolved, out);
-    Err(Error::new(Code::Internal, "`blend_phi` is not there yet."))
+    let length = latent.images * latent.side * latent.side * latent.width;
+    let how = match blend {
+        Blend::Store => 0,
+        Blend::Add => 1,
+        Blend::Subtract => 2,
+    };
+    let launch = launch(backend, "blend_phi", length)?.read(input).read(convolved).write(out);
+    // SAFETY: all three hold the grids' numbers.
+    unsafe { launch.value(how).count(length).submit() }
 }
 
 /// See [`hmar_ops::Backend::nearest_code`].
@@ -67,6 +90,8 @@ pub(crate) fn nearest_code(
     codebook: &CudaBuffer<f32>,
     tokens: &mut CudaBuffer<u32>,
 ) -> Result<()> {
-    let _ = (backend, count, vocabulary, width, vectors, codebook, tokens);
-    Err(Error::new(Code::Internal, "`nearest_code` is not there yet."))
+    let launch = backend.launch("nearest_code", count, THREADS)?.shared(width * size_of::<f32>());
+    let launch = launch.read(vectors).read(codebook).write(tokens);
+    // SAFETY: there are `count` vectors and tokens; the shared memory holds one vector.
+    unsafe { launch.count(vocabulary).count(width).submit() }
 }

@@ -6,6 +6,32 @@ use hmar_ops::{DrawSettings, TokenDraw};
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 
+/// Threads of a block of the larger kernels here.
+const MOST_THREADS: usize = 512;
+
+/// Positions a thread of `keep_least_confident` looks after.
+const POSITIONS: usize = 8;
+
+/// Threads of blocks without order among them.
+const THREADS: usize = 256;
+
+/// Tokens a thread of `draw_tokens` looks after.
+fn tokens_of_a_thread(vocabulary: usize) -> usize {
+    if vocabulary <= 1024 { 4 } else { 16 }
+}
+
+fn threads(what: &str, count: usize, of_a_thread: usize) -> Result<usize> {
+    let threads = count.div_ceil(of_a_thread).next_multiple_of(32);
+    if threads <= MOST_THREADS {
+        return Ok(threads);
+    }
+    let most = MOST_THREADS * of_a_thread;
+    Err(Error::new(Code::ConfigInvalid, format!("The model has more {what} than the GPU's kernels take."))
+        .found(count)
+        .expected(format!("at most {most}"))
+        .remedy("Use the CPU."))
+}
+
 /// See [`hmar_ops::Backend::draw_tokens`].
 pub(crate) fn draw_tokens(
     backend: &CudaBackend,
@@ -16,8 +42,13 @@ pub(crate) fn draw_tokens(
     tokens: &mut CudaBuffer<u32>,
     confidence: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, draw, settings, logits, only, tokens, confidence);
-    Err(Error::new(Code::Internal, "`draw_tokens` is not there yet."))
+    let TokenDraw { images, positions, vocabulary, halves } = draw;
+    let items = tokens_of_a_thread(vocabulary);
+    let threads = threads("codes", vocabulary, items)?;
+    let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?;
+    let launch = launch.write(logits).read_optional(only).read(settings).write(tokens).write(confidence);
+    // SAFETY: the logits hold `halves` times `images·positions` rows of `vocabulary`, the others as many elements.
+    unsafe { launch.count(positions).count(vocabulary).count(halves).submit() }
 }
 
 /// See [`hmar_ops::Backend::keep_least_confident`].
@@ -29,8 +60,10 @@ pub(crate) fn keep_least_confident(
     confidence: &CudaBuffer<f32>,
     mask: &mut CudaBuffer<u8>,
 ) -> Result<()> {
-    let _ = (backend, images, positions, settings, confidence, mask);
-    Err(Error::new(Code::Internal, "`keep_least_confident` is not there yet."))
+    let threads = threads("positions in a scale", positions, POSITIONS)?;
+    let launch = backend.launch("keep_least_confident", images, threads)?;
+    // SAFETY: confidence and mask hold `images·positions` elements.
+    unsafe { launch.read(confidence).write(mask).read(settings).count(positions).submit() }
 }
 
 /// See [`hmar_ops::Backend::soften`].
@@ -43,8 +76,11 @@ pub(crate) fn soften(
     width: usize,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, draw, settings, logits, codebook, width, out);
-    Err(Error::new(Code::Internal, "`soften` is not there yet."))
+    let TokenDraw { images, positions, vocabulary, .. } = draw;
+    let launch = backend.launch("soften", images * positions, THREADS)?.shared(vocabulary * size_of::<f32>());
+    let launch = launch.read(logits).read(codebook).read(settings).write(out);
+    // SAFETY: there are `images·positions` rows of logits and of `out`; the shared memory holds one of logits.
+    unsafe { launch.count(positions).count(vocabulary).count(width).submit() }
 }
 
 /// See [`hmar_ops::Backend::store_tokens`].
@@ -57,6 +93,8 @@ pub(crate) fn store_tokens(
     stride: usize,
     at: usize,
 ) -> Result<()> {
-    let _ = (backend, images, positions, tokens, maps, stride, at);
-    Err(Error::new(Code::Internal, "`store_tokens` is not there yet."))
+    let count = images * positions;
+    let launch = backend.launch("store_tokens", count.div_ceil(THREADS), THREADS)?;
+    // SAFETY: there are `count` tokens; a map has `stride` places, of which `positions` from `at` on are written.
+    unsafe { launch.read(tokens).write(maps).count(positions).count(stride).count(at).count(count).submit() }
 }

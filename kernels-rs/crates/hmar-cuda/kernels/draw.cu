@@ -1,0 +1,178 @@
+// Draws a token from every row of logits (4.1): guidance, temperature, top-k, top-p, min-p, inverse distribution.
+//
+// One block a row; a thread holds ITEMS neighbouring tokens in registers. Thresholds are found by bisection over the
+// keys' order instead of sorting; masses are summed as integers, and so exactly, whatever the order.
+#include "exponential.cuh"
+#include "order.cuh"
+#include "random.cuh"
+#include "settings.cuh"
+
+// Probabilities in units of 2⁻⁵⁰: those from 2⁻²⁶ on are exact.
+constexpr double MASS_UNITS = 1125899906842624.0;
+
+template <int ITEMS>
+struct Row {
+  float logits[ITEMS];
+  float weights[ITEMS];
+  uint32_t keys[ITEMS];  // 0 where dropped, and beyond the vocabulary
+};
+
+union Memory {
+  BlockMemory<int> counts;
+  BlockMemory<uint32_t> keys;
+  BlockMemory<unsigned long long> masses;
+  BlockMemory<double> weights;
+};
+
+template <int ITEMS>
+__device__ void guide(Row<ITEMS>& row, const float* logits, size_t other_half, bool guided, const DrawSettings& settings,
+                      int vocabulary) {
+  float toward = (float)(1.0 + settings.guidance), away = (float)settings.guidance;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    int token = threadIdx.x * ITEMS + i;
+    row.keys[i] = 0;
+    row.logits[i] = -INFINITY;
+    if (token < vocabulary) {
+      float logit = logits[token];
+      if (guided) logit = __fsub_rn(__fmul_rn(toward, logit), __fmul_rn(away, logits[token + other_half]));
+      if (settings.temperature != 1.0f) logit = __fdiv_rn(logit, settings.temperature);
+      row.logits[i] = logit;
+      row.keys[i] = ordered(logit);
+    }
+  }
+}
+
+// Drops every token below the k-th largest. Returns the largest key.
+template <int ITEMS>
+__device__ uint32_t keep_top_k(Row<ITEMS>& row, const DrawSettings& settings, int vocabulary, Memory& memory) {
+  uint32_t largest = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) largest = max(largest, row.keys[i]);
+  largest = block_max(largest, memory.keys);
+  int k = settings.top_k;
+  if (k == 0 || k >= vocabulary) return largest;
+  // The smallest key that fewer than k keys are above is the k-th largest.
+  uint32_t threshold = smallest_key(0, largest, [&](uint32_t key) {
+    int above = 0;
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) above += row.keys[i] > key;
+    return block_sum(above, memory.counts) < k;
+  });
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++)
+    if (row.keys[i] < threshold) row.keys[i] = 0;
+  return largest;
+}
+
+// Drops the least probable tokens that together have 1 − p at most; of equally probable ones the first, and never all.
+template <int ITEMS>
+__device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, Memory& memory) {
+  double total = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) total += row.weights[i];
+  float whole = (float)block_sum(total, memory.weights);
+  unsigned long long masses[ITEMS];
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++)
+    masses[i] = row.keys[i] ? __double2ull_rn((double)__fdiv_rn(row.weights[i], whole) * MASS_UNITS) : 0;
+  auto mass_up_to = [&](uint32_t key) {
+    unsigned long long mass = 0;
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) mass += row.keys[i] <= key ? masses[i] : 0;
+    return block_sum(mass, memory.masses);
+  };
+  unsigned long long limit = __double2ull_rd((1.0 - p) * MASS_UNITS);
+  uint32_t threshold = smallest_key(1, largest, [&](uint32_t key) { return mass_up_to(key) > limit; });
+  unsigned long long below = mass_up_to(threshold - 1);
+
+  int equal = 0;
+  unsigned long long mass = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    if (row.keys[i] == threshold) {
+      equal++;
+      mass = masses[i];
+    }
+  }
+  int equal_before = block_sum_before(equal, memory.counts);
+  int equal_in_all = block_sum(equal, memory.counts);
+  int most = threshold == largest ? equal_in_all - 1 : equal_in_all;
+  int dropped = mass == 0 ? 0 : (int)min((unsigned long long)most, (limit - below) / mass);
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    bool drop = row.keys[i] < threshold;
+    if (row.keys[i] == threshold) drop = equal_before++ < dropped;
+    if (drop) {
+      row.keys[i] = 0;
+      row.weights[i] = 0;
+    }
+  }
+}
+
+template <int ITEMS>
+__device__ void draw(float* logits, const uint8_t* only, const DrawSettings* settings_on_device, uint32_t* tokens,
+                     float* confidence, int positions, int vocabulary, int halves) {
+  __shared__ Memory memory;
+  __shared__ int drawn;
+  int place = blockIdx.x;
+  if (only != nullptr && only[place] == 0) return;
+  const DrawSettings settings = *settings_on_device;
+  size_t other_half = (size_t)gridDim.x * vocabulary;
+  logits += (size_t)place * vocabulary;
+
+  Row<ITEMS> row;
+  guide(row, logits, other_half, halves == 2, settings, vocabulary);
+  uint32_t largest = keep_top_k(row, settings, vocabulary, memory);
+  // A key's number again: the largest logit.
+  uint32_t bits = largest & 0x80000000u ? largest ^ 0x80000000u : ~largest;
+  float highest = __uint_as_float(bits);
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) row.weights[i] = row.keys[i] ? exponential(__fsub_rn(row.logits[i], highest)) : 0;
+  if (0 < settings.top_p && settings.top_p < 1) drop_beyond_top_p(row, settings.top_p, largest, memory);
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    if (settings.min_p > 0 && (double)row.weights[i] < settings.min_p) {
+      row.keys[i] = 0;
+      row.weights[i] = 0;
+    }
+  }
+
+  double own = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) own += row.weights[i];
+  double cumulative = block_sum_before(own, memory.weights);
+  double total = block_sum(own, memory.weights);
+  uint32_t image = settings.first_image + place / positions;
+  uint32_t word = philox(settings.seed, place % positions, settings.pass, image, TOKEN_DRAW);
+  double goal = (word >> 8) * 0x1p-24 * total;
+  if (threadIdx.x == 0) drawn = vocabulary;
+  __syncthreads();
+  int first = vocabulary;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    int token = threadIdx.x * ITEMS + i;
+    cumulative += row.weights[i];
+    if (row.weights[i] > 0 && cumulative > goal) first = min(first, token);
+    if (token < vocabulary) logits[token] = row.keys[i] ? row.logits[i] : -INFINITY;
+  }
+  atomicMin(&drawn, first);
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    if (threadIdx.x * ITEMS + i == drawn) {
+      tokens[place] = drawn;
+      confidence[place] = (float)(row.weights[i] / total);
+    }
+  }
+}
+
+#define DRAW(items)                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(512)  draw_tokens_##items(                                           \
+      float* logits, const uint8_t* only, const DrawSettings* settings, uint32_t* tokens, float* confidence,        \
+      int positions, int vocabulary, int halves) {                                                                  \
+    draw<items>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);                         \
+  }
+
+DRAW(4)
+DRAW(16)
