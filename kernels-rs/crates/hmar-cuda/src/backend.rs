@@ -27,6 +27,7 @@ const IMAGES_AT_ONCE: usize = 16;
 /// An NVIDIA GPU.
 pub struct CudaBackend {
     precision: Precision,
+    images_at_once: usize,
     pub(crate) linear: linear::State,
     pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
@@ -44,6 +45,7 @@ impl CudaBackend {
         let context = Context::open(ordinal)?;
         Ok(CudaBackend {
             precision,
+            images_at_once: IMAGES_AT_ONCE,
             linear: linear::State::new(&context)?,
             profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
@@ -51,6 +53,13 @@ impl CudaBackend {
             kernels: Kernels::load(&context)?,
             context,
         })
+    }
+
+    /// Lets the tokenizer's networks take so many pictures together: more are faster, and take more memory.
+    #[must_use]
+    pub fn with_images_at_once(mut self, images: usize) -> Self {
+        self.images_at_once = images.max(1);
+        self
     }
 
     /// What activations are.
@@ -96,7 +105,7 @@ impl Backend for CudaBackend {
     }
 
     fn images_at_once(&self) -> usize {
-        IMAGES_AT_ONCE
+        self.images_at_once
     }
 
     fn replay(&self, recording: &mut CudaRecording, work: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -7,8 +7,8 @@ use hmar_checkpoint::{Layout, ModelConfig, Synthetic, TokenizerConfig};
 use hmar_cuda::{CudaBackend, OperationTime};
 use hmar_engine::{Cancel, Generated, Model, Pass, PassKind, Plan, Request, Session, Tokenizer};
 use hmar_error::{Code, Error, Result};
-use hmar_ops::Precision;
 use hmar_ops::sampling::TokenSampling;
+use hmar_ops::{Backend, Precision};
 use serde_json::json;
 
 use crate::floor;
@@ -92,7 +92,11 @@ struct Loaded {
 fn bench(world: &World, name: &str) -> Result<PartResult> {
     let (config, depth) = config_of(name)?;
     let plan = default_plan(&config, depth);
-    let backend = Arc::new(CudaBackend::open(world.options.device, Precision::Bf16)?);
+    let mut backend = CudaBackend::open(world.options.device, Precision::Bf16)?;
+    if let Some(images) = world.options.decode {
+        backend = backend.with_images_at_once(images);
+    }
+    let backend = Arc::new(backend);
     let options = load_options(Precision::Bf16);
     let tokenizer_config = TokenizerConfig::released();
     let (source, quantizer) = (Synthetic::model(&config), Synthetic::tokenizer(&tokenizer_config));
@@ -199,6 +203,7 @@ fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)>
         .collect();
     let data = json!({
         "batch": batch,
+        "decodedTogether": backend.images_at_once(),
         "milliseconds": device,
         "hostMilliseconds": host,
         "floor": floor,

@@ -14,6 +14,7 @@ hmar-device-check parity|goldens|faults|bench|all [options]
   --seconds N         start no further part after so many seconds
   --models A,B        of `bench`: d16, d20, d24, d30, or with a resolution, d24@512 (d16,d30)
   --batches A,B       of `bench` (1,8,64)
+  --decode N          of `bench`: pictures that are decoded together
 ";
 
 /// What was asked for.
@@ -37,6 +38,8 @@ pub struct Options {
     pub models: Vec<String>,
     /// Batches of `bench`.
     pub batches: Vec<usize>,
+    /// Pictures that `bench` decodes together.
+    pub decode: Option<usize>,
     /// Run parts from this one on in this very process, one line of JSON each.
     pub child_from: Option<usize>,
     /// The arguments, to start a child with.
@@ -56,6 +59,7 @@ impl Options {
             seconds: f64::INFINITY,
             models: vec!["d16".into(), "d30".into()],
             batches: vec![1, 8, 64],
+            decode: None,
             child_from: None,
             arguments: arguments.clone(),
         };
@@ -74,6 +78,7 @@ impl Options {
                     options.batches =
                         list(&value()?).iter().map(|text| number(text)).collect::<Result<_, _>>()?;
                 }
+                "--decode" => options.decode = Some(number(&value()?)?),
                 "--child-from" => options.child_from = Some(number(&value()?)?),
                 "parity" | "goldens" | "faults" | "bench" | "all" | "self" => options.command = argument,
                 other => return Err(format!("unknown argument {other}")),
