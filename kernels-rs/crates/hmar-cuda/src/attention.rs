@@ -1,10 +1,33 @@
 //! Multi-head attention.
 
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{AttentionShape, Scores};
+use hmar_ops::{AttentionShape, Precision, Scores, Span};
 
 use crate::backend::CudaBackend;
+use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
+
+/// Queries of a block of `attention_64_bf16`, and of one of its warps.
+const QUERIES: usize = 64;
+const QUERIES_OF_A_WARP: usize = 16;
+
+/// Its shared memory: queries, two tiles of keys and of values, 72 elements a row, and two factors a row.
+const SHARED: usize = QUERIES * (5 * 72 * 2 + 2 * 4);
+
+/// Queries of a block of the kernels for one wide head, and the threads of its 8 warps.
+const WIDE_QUERIES: usize = 16;
+const WIDE_THREADS: usize = 256;
+
+/// Head widths there is such a kernel for.
+const WIDE: [usize; 2] = [128, 640];
+
+/// Their shared memory: scores and weights of 256 keys, 32 keys' values, three numbers a query.
+fn wide_shared(head_width: usize) -> usize {
+    WIDE_QUERIES * 264 * (4 + 2) + 32 * (head_width + 8) * 2 + 3 * WIDE_QUERIES * 4
+}
+
+/// Threads of the plain kernel.
+const PLAIN_THREADS: usize = 128;
 
 /// See [`hmar_ops::Backend::attention`].
 pub(crate) fn attention(
@@ -14,8 +37,77 @@ pub(crate) fn attention(
     scores: Scores<'_, CudaBackend>,
     out: &mut CudaFeatures,
 ) -> Result<()> {
-    let _ = (backend, shape, qkv, scores, out);
-    Err(Error::new(Code::Internal, "`attention` is not there yet."))
+    let (Some(first), Some(last)) = (shape.spans.first(), shape.spans.last()) else { return Ok(()) };
+    let start = first.queries.start;
+    let out_rows = last.queries.end - start;
+    let (factors, scale) = match scores {
+        Scores::Normalized(factors) => (Some(factors), 1.0),
+        Scores::Scaled(scale) => (None, scale),
+    };
+    let one = Attention { backend, shape: &shape, qkv, factors, scale, out_rows, start };
+    shape.spans.iter().try_for_each(|span| match (backend.precision(), factors) {
+        (Precision::Bf16, _) if shape.head_width == 64 => one.narrow(span, out),
+        (Precision::Bf16, None) if WIDE.contains(&shape.head_width) => one.wide(span, out),
+        _ => one.plain(span, out),
+    })
+}
+
+/// What the spans of an attention share.
+struct Attention<'a> {
+    backend: &'a CudaBackend,
+    shape: &'a AttentionShape<'a>,
+    qkv: &'a CudaFeatures,
+    factors: Option<&'a CudaBuffer<f32>>,
+    scale: f32,
+    out_rows: usize,
+    /// The first span's first query.
+    start: usize,
+}
+
+impl Attention<'_> {
+    fn narrow(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {
+        let queries = span.queries.len();
+        let grid = (queries.div_ceil(QUERIES), self.shape.heads, self.shape.sequences);
+        let threads = 32 * queries.min(QUERIES).div_ceil(QUERIES_OF_A_WARP);
+        let launch = self.backend.launch("attention_64_bf16", grid, threads)?.shared(SHARED);
+        let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
+        let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
+        let launch = launch.count(span.keys.start).count(span.keys.end);
+        // SAFETY: spans lie within the rows of `qkv`, their queries within those of `out`.
+        unsafe { launch.count(self.out_rows).count(self.start).submit() }
+    }
+
+    fn wide(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {
+        let grid = (span.queries.len().div_ceil(WIDE_QUERIES), self.shape.heads, self.shape.sequences);
+        let name = format!("attention_{}_bf16", self.shape.head_width);
+        let launch =
+            self.backend.launch(&name, grid, WIDE_THREADS)?.shared(wide_shared(self.shape.head_width));
+        let launch = launch.read(self.qkv).value(self.scale).write(out);
+        let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
+        let launch = launch.count(span.keys.start).count(span.keys.end);
+        // SAFETY: as in `narrow`.
+        unsafe { launch.count(self.out_rows).count(self.start).submit() }
+    }
+
+    fn plain(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {
+        let head_width = self.shape.head_width;
+        let shared = (head_width + span.keys.len()) * size_of::<f32>();
+        if shared > self.backend.context.shared_limit - 1024 {
+            return Err(Error::new(
+                Code::ConfigInvalid,
+                "A scale has more tokens than the GPU's kernels take in float32.",
+            )
+            .found(span.keys.len())
+            .remedy("Use dtype 'bf16', or the CPU."));
+        }
+        let grid = (span.queries.len(), self.shape.heads, self.shape.sequences);
+        let launch = self.backend.launch_features("attention_plain", grid, PLAIN_THREADS)?.shared(shared);
+        let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
+        let launch = launch.count(self.shape.rows).count(head_width).count(span.queries.start);
+        let launch = launch.count(span.keys.start).count(span.keys.end);
+        // SAFETY: as in `narrow`; the shared memory holds a query and its scores.
+        unsafe { launch.count(self.out_rows).count(self.start).submit() }
+    }
 }
 
 /// See [`hmar_ops::Backend::append_rows`].
@@ -30,6 +122,10 @@ pub(crate) fn append_rows(
     capacity: usize,
     at: usize,
 ) -> Result<()> {
-    let _ = (backend, sequences, rows, width, source, cache, capacity, at);
-    Err(Error::new(Code::Internal, "`append_rows` is not there yet."))
+    let count = sequences * rows * width;
+    let launch = backend.launch_features("append_rows", count.div_ceil(256), 256)?;
+    let launch =
+        launch.read(source).write(cache).count(rows * width).count(capacity * width).count(at * width);
+    // SAFETY: the source holds `count` elements, a cache `capacity` rows, of which `rows` from `at` on are written.
+    unsafe { launch.value(count as u64).submit() }
 }

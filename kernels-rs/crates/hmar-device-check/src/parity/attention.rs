@@ -1,8 +1,195 @@
-//! Attention.
+//! Attention: at most twice the error of a plain bfloat16 one, FlashAttention's criterion.
 
-use crate::check::Check;
+use hmar_error::Result;
+use hmar_ops::{AttentionShape, Backend, Precision, Scores, Span};
+
+use crate::check::{
+    Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, features, poisoned_features, rounding,
+    uploaded, widened,
+};
+
+/// An attention to check.
+#[derive(Clone)]
+struct Case {
+    sequences: usize,
+    rows: usize,
+    heads: usize,
+    head_width: usize,
+    normalized: bool,
+    spans: Vec<Span>,
+}
+
+impl Case {
+    /// All rows attend to all.
+    fn whole(sequences: usize, rows: usize, heads: usize, head_width: usize, normalized: bool) -> Self {
+        let spans = vec![Span { queries: 0..rows, keys: 0..rows }];
+        Case { sequences, rows, heads, head_width, normalized, spans }
+    }
+
+    fn shape(&self) -> AttentionShape<'_> {
+        let Case { sequences, rows, heads, head_width, .. } = *self;
+        AttentionShape { sequences, rows, heads, head_width, spans: &self.spans }
+    }
+
+    fn queries(&self) -> usize {
+        self.spans.iter().map(|span| span.queries.len()).sum()
+    }
+
+    fn name(&self) -> String {
+        let Case { sequences, rows, heads, head_width, normalized, .. } = self;
+        let spans = self.spans.len();
+        let how = if *normalized { "normalized" } else { "scaled" };
+        format!("{sequences}×{rows} rows, {heads} heads of {head_width}, {how}, {spans} spans")
+    }
+}
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
-    Vec::new()
+    let mut cases: Vec<Case> = [1, 2, 3, 5, 6, 8, 10, 13, 16]
+        .into_iter()
+        .flat_map(|side| [true, false].map(|normalized| Case::whole(2, side * side, 3, 64, normalized)))
+        .collect();
+    cases.push(Case::whole(1, 577, 2, 64, true));
+    // A pyramid at once, its scales apart; and the same block-causal.
+    let scales = [0..1, 1..5, 5..14, 14..39, 39..103];
+    let apart = scales.iter().map(|scale| Span { queries: scale.clone(), keys: scale.clone() });
+    let causal = scales.iter().map(|scale| Span { queries: scale.clone(), keys: 0..scale.end });
+    cases.push(Case { spans: apart.collect(), ..Case::whole(2, 103, 2, 64, true) });
+    cases.push(Case { spans: causal.collect(), ..Case::whole(2, 103, 2, 64, true) });
+    // A scale with a cache of more rows than are in use.
+    cases.push(Case {
+        spans: vec![Span { queries: 30..94, keys: 0..94 }],
+        ..Case::whole(2, 200, 2, 64, true)
+    });
+    for (rows, width) in [(256, 640), (77, 640), (300, 128), (50, 24), (33, 7)] {
+        cases.push(Case::whole(2, rows, 1, width, false));
+    }
+    let checks = cases.into_iter().flat_map(|case| {
+        PRECISIONS.map(|precision| {
+            let (name, case) = (format!("attention, {}, {precision:?}", case.name()), case.clone());
+            Check::new(name, move |ctx| parity(ctx, precision, &case))
+        })
+    });
+    let real = [(2, 16), (128, 16), (2, 30), (128, 30)]
+        .into_iter()
+        .flat_map(|(sequences, heads)| {
+            [4, 36, 100, 169, 256].map(|rows| Case::whole(sequences, rows, heads, 64, true))
+        })
+        .chain([Case::whole(2, 1024, 24, 64, true), Case::whole(1, 256, 1, 640, false)])
+        .chain([Case::whole(16, 256, 1, 640, false)]);
+    checks
+        .chain(real.map(|case| {
+            Check::new(format!("attention timed, {}", case.name()), move |ctx| timed(ctx, &case))
+        }))
+        .collect()
+}
+
+struct Inputs {
+    qkv: Vec<f32>,
+    factors: Vec<f32>,
+}
+
+fn inputs(case: &Case, precision: Precision) -> Inputs {
+    let mut random = Random::new(case.rows as u64);
+    let width = 3 * case.heads * case.head_width;
+    let qkv = as_held(precision, &random.normals(case.sequences * case.rows * width));
+    Inputs { qkv, factors: (0..case.heads).map(|head| 4.0 + 3.0 * head as f32).collect() }
+}
+
+fn scaled(case: &Case) -> f32 {
+    1.0 / (case.head_width as f32).sqrt()
+}
+
+fn parity(ctx: &Ctx, precision: Precision, case: &Case) -> Result<Outcome> {
+    let gpu = ctx.gpu(precision);
+    let Inputs { qkv, factors } = inputs(case, precision);
+    let length = case.sequences * case.queries() * case.heads * case.head_width;
+    let mut out = poisoned_features(gpu, length)?;
+    let on_gpu = uploaded(gpu, &factors)?;
+    let scores = if case.normalized { Scores::Normalized(&on_gpu) } else { Scores::Scaled(scaled(case)) };
+    gpu.attention(case.shape(), &features(gpu, &qkv)?, scores, &mut out)?;
+    let found = widened(gpu, &out, length)?;
+
+    let exact = reference(case, &qkv, &factors, |x| x);
+    let held = |x: f64| f64::from(as_held(precision, &[x as f32])[0]);
+    let plain = reference(case, &qkv, &factors, held);
+    let error = |values: &mut dyn Iterator<Item = f64>| {
+        values
+            .zip(&exact)
+            .map(|(x, y)| (x - y).abs())
+            .fold(0.0, |most: f64, e| if e <= most { most } else { e })
+    };
+    let largest = exact.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+    let of_plain = error(&mut plain.iter().copied());
+    let found_error = error(&mut found.iter().map(|&x| f64::from(x)));
+    // In float32 the plain one has no error of its own: sums of so many terms have.
+    let sums = f64::from(f32::EPSILON) * (case.rows + case.head_width) as f64;
+    Ok(Outcome::new(found_error, 2.0 * of_plain + (rounding(precision) + sums) * largest))
+}
+
+/// In float64; `round` is applied to queries and keys after their normalisation, to weights and to the result.
+fn reference(case: &Case, qkv: &[f32], factors: &[f32], round: impl Fn(f64) -> f64) -> Vec<f64> {
+    let Case { sequences, rows, heads, head_width, .. } = *case;
+    let width = heads * head_width;
+    let start = case.spans[0].queries.start;
+    let mut out = vec![0.0; sequences * case.queries() * width];
+    let part = |sequence: usize, row: usize, head: usize, which: usize| -> Vec<f64> {
+        let at = (sequence * rows + row) * 3 * width + which * width + head * head_width;
+        qkv[at..at + head_width].iter().map(|&x| f64::from(x)).collect()
+    };
+    let divided = |mut vector: Vec<f64>, factor: f64| {
+        if case.normalized {
+            let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+            vector.iter_mut().for_each(|x| *x = round(*x * factor / norm));
+        }
+        vector
+    };
+    for sequence in 0..sequences {
+        for head in 0..heads {
+            for span in &case.spans {
+                let keys: Vec<_> =
+                    span.keys.clone().map(|row| divided(part(sequence, row, head, 1), 1.0)).collect();
+                let values: Vec<_> = span.keys.clone().map(|row| part(sequence, row, head, 2)).collect();
+                for row in span.queries.clone() {
+                    let query = divided(part(sequence, row, head, 0), f64::from(factors[head]));
+                    let scale = if case.normalized { 1.0 } else { f64::from(scaled(case)) };
+                    let scores: Vec<f64> = keys
+                        .iter()
+                        .map(|key| scale * query.iter().zip(key).map(|(x, y)| x * y).sum::<f64>())
+                        .collect();
+                    let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                    let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                    let sum: f64 = weights.iter().sum();
+                    let at = ((sequence * case.queries() + row - start) * heads + head) * head_width;
+                    for (weight, value) in weights.iter().zip(&values) {
+                        let weight = round(weight / sum);
+                        out[at..at + head_width]
+                            .iter_mut()
+                            .zip(value)
+                            .for_each(|(out, x)| *out += weight * x);
+                    }
+                    out[at..at + head_width].iter_mut().for_each(|x| *x = round(*x));
+                }
+            }
+        }
+    }
+    out
+}
+
+fn timed(ctx: &Ctx, case: &Case) -> Result<Outcome> {
+    let gpu = ctx.gpu(Precision::Bf16);
+    let Inputs { qkv, factors } = inputs(case, Precision::Bf16);
+    let length = case.sequences * case.rows * case.heads * case.head_width;
+    let (qkv, factors) = (features(gpu, &qkv)?, uploaded(gpu, &factors)?);
+    let mut out = poisoned_features(gpu, length)?;
+    let scores = || if case.normalized { Scores::Normalized(&factors) } else { Scores::Scaled(scaled(case)) };
+    gpu.attention(case.shape(), &qkv, scores(), &mut out)?;
+    let finite = widened(gpu, &out, length)?.iter().filter(|x| !x.is_finite()).count();
+    let outcome = Outcome::new(finite as f64, 0.0);
+    if !ctx.timed {
+        return Ok(outcome);
+    }
+    let microseconds = ctx.time(gpu, |_| gpu.attention(case.shape(), &qkv, scores(), &mut out))?;
+    let (bytes, flops) = (8.0 * length as f64, 4.0 * (length * case.rows) as f64);
+    Ok(outcome.timed(Timing { microseconds, bytes, flops }))
 }
