@@ -1,10 +1,23 @@
 //! GroupNorm with SiLU.
 
-use hmar_error::{Code, Error, Result};
+use hmar_error::Result;
 use hmar_ops::GroupNorm;
 
 use crate::backend::CudaBackend;
 use crate::features::CudaFeatures;
+use crate::kernels::Within;
+
+const GROUPS: usize = 32;
+const THREADS: usize = 256;
+
+/// Numbers of a group that a block sums.
+const PART: usize = 8192;
+
+/// Parts of a group at most, so that their sums fit in the scratch memory.
+const MOST_PARTS: usize = 64;
+
+/// Bytes of a pair of float32.
+const PAIR: usize = 8;
 
 /// See [`hmar_ops::Backend::group_norm`].
 pub(crate) fn group_norm(
@@ -13,6 +26,26 @@ pub(crate) fn group_norm(
     input: &CudaFeatures,
     out: &mut CudaFeatures,
 ) -> Result<()> {
-    let _ = (backend, norm, input, out);
-    Err(Error::new(Code::Internal, "`group_norm` is not there yet."))
+    let GroupNorm { images, pixels, channels, weight, bias, activate } = norm;
+    let part_pixels = (PART / (channels / GROUPS)).max(pixels.div_ceil(MOST_PARTS)).min(pixels);
+    let parts = pixels.div_ceil(part_pixels);
+    let scratch = backend.scratch();
+    let (mut sums, mut factors) = (scratch.at(0), scratch.at(images * GROUPS * parts * PAIR));
+
+    let launch = backend.launch_features("group_norm_sums", (parts, GROUPS, images), THREADS)?;
+    // SAFETY: the input holds the pictures, the scratch memory a pair for every part of every group.
+    unsafe { launch.read(input).write(&mut sums).count(pixels).count(channels).count(part_pixels).submit()? };
+    let launch = backend.launch("group_norm_factors", images, THREADS)?;
+    let launch = launch.read(&sums).read(weight).read(bias).write(&mut factors);
+    // SAFETY: as above, and after them a pair for every channel of every picture.
+    unsafe { launch.count(parts).count(pixels).count(channels).submit()? };
+
+    // Channels are a multiple of 32: as many numbers as a thread takes belong to one picture.
+    let length = images * pixels * channels;
+    let of_a_thread = 16 / crate::features::width(backend.precision());
+    let blocks = (length / of_a_thread).div_ceil(THREADS);
+    let launch = backend.launch_features("group_norm_apply", blocks, THREADS)?;
+    let launch = launch.read(input).read(&factors).write(out).count(pixels * channels).count(channels);
+    // SAFETY: input and output hold `length` numbers.
+    unsafe { launch.value(i32::from(activate)).value(length as i64).submit() }
 }
