@@ -104,6 +104,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_64_bf16(const bf16* 
   const bf16* values = keys + width;
   bool normalized = head_factors != nullptr;
 
+  let_next_start();
   wait_for_earlier();
   start_tile(shared.queries, queries, first, query_end, stride);
   start_tile(shared.keys[0], keys, key_start, key_end, stride);
@@ -165,7 +166,6 @@ extern "C" __global__ void __launch_bounds__(128) attention_64_bf16(const bf16* 
     }
     __syncthreads();
   }
-  let_next_start();
 
 #pragma unroll
   for (int half = 0; half < 2; half++) {

@@ -69,7 +69,7 @@ impl Attention<'_> {
         let queries = span.queries.len();
         let grid = (queries.div_ceil(QUERIES), self.shape.heads, self.shape.sequences);
         let threads = 32 * queries.min(QUERIES).div_ceil(QUERIES_OF_A_WARP);
-        let launch = self.backend.launch("attention_64_bf16", grid, threads)?.shared(SHARED);
+        let launch = self.backend.launch("attention_64_bf16", grid, threads)?.shared(SHARED).overlapping();
         let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
         let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);

@@ -28,7 +28,6 @@ const IMAGES_AT_ONCE: usize = 16;
 pub struct CudaBackend {
     precision: Precision,
     images_at_once: usize,
-    pub(crate) linear: linear::State,
     pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
     pub(crate) staging: Arc<Staging>,
@@ -46,7 +45,6 @@ impl CudaBackend {
         Ok(CudaBackend {
             precision,
             images_at_once: IMAGES_AT_ONCE,
-            linear: linear::State::new(&context)?,
             profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
             staging: Arc::new(Staging::new(context.clone())),

@@ -1,12 +1,23 @@
 //! Convolutions.
 
-use hmar_error::{Code, Error, Result};
-use hmar_ops::ConvolutionShape;
+use hmar_error::Result;
+use hmar_ops::{ConvolutionShape, MatrixShape, Precision, Walk};
 
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
+use crate::kernels::{DevicePointer, Launch, Place};
 use crate::matrix::CudaMatrix;
+use crate::product::Tile;
+
+/// For pictures of a few channels: the decoder's last layer.
+const NARROW: Tile = Tile { outputs: 16, rows: 128, threads: 128, stages: 4 };
+
+/// For few pixels.
+const SMALL: Tile = Tile { outputs: 64, rows: 64, threads: 128, stages: 4 };
+
+/// For many: 160 channels are the released tokenizer's unit.
+const LARGE: Tile = Tile { outputs: 160, rows: 128, threads: 256, stages: 4 };
 
 /// See [`hmar_ops::Backend::exact_convolution`].
 pub(crate) fn exact_convolution(
@@ -17,8 +28,7 @@ pub(crate) fn exact_convolution(
     bias: &CudaBuffer<f32>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, shape, input, weight, bias, out);
-    Err(Error::new(Code::Internal, "`exact_convolution` is not there yet."))
+    plain(backend, "convolution_plain_f32", shape, input, weight, bias, None::<&Place>, out)
 }
 
 /// See [`hmar_ops::Backend::convolution`].
@@ -31,6 +41,56 @@ pub(crate) fn convolution(
     residual: Option<&CudaFeatures>,
     out: &mut CudaFeatures,
 ) -> Result<()> {
-    let _ = (backend, shape, input, weight, bias, residual, out);
-    Err(Error::new(Code::Internal, "`convolution` is not there yet."))
+    let MatrixShape { outputs, inputs, taps } = weight.shape();
+    if weight.precision() == Precision::F32 || !inputs.is_multiple_of(8) {
+        let name = backend.named_for_features("convolution_plain");
+        return plain(backend, &name, shape, input, weight, bias, residual, out);
+    }
+    let rows = rows(shape);
+    let tile = match outputs {
+        0..=16 => NARROW,
+        _ if LARGE.blocks(rows, outputs) * 4 >= backend.context.multiprocessors * 3 => LARGE,
+        _ => SMALL,
+    };
+    let cluster = tile.cluster(backend, rows, outputs, taps * inputs);
+    let name = format!("convolution_{tile}_bf16");
+    let launch = backend.launch(&name, tile.grid(rows, outputs, cluster), tile.threads)?;
+    let launch = launch.shared(tile.shared()).cluster(cluster).overlapping();
+    let launch = launch.read(input).read(weight).read(bias).read_optional(residual).write(out);
+    // SAFETY: the pictures hold `inputs` and `outputs` channels of the shape's pixels; others are not touched.
+    unsafe { dimensions(launch, shape, weight.shape()).count(cluster).submit() }
+}
+
+#[allow(clippy::too_many_arguments, reason = "those of a convolution, and the kernel's name")]
+fn plain(
+    backend: &CudaBackend,
+    name: &str,
+    shape: ConvolutionShape,
+    input: &impl DevicePointer,
+    weight: &CudaMatrix,
+    bias: &CudaBuffer<f32>,
+    residual: Option<&impl DevicePointer>,
+    out: &mut impl DevicePointer,
+) -> Result<()> {
+    let grid = (rows(shape).div_ceil(8), weight.shape().outputs.div_ceil(32));
+    let launch = backend.launch(name, grid, 256)?;
+    let launch = launch.read(input).read(weight).read(bias).read_optional(residual).write(out);
+    // SAFETY: as above.
+    unsafe { dimensions(launch, shape, weight.shape()).submit() }
+}
+
+/// Pixels of the results.
+fn rows(shape: ConvolutionShape) -> usize {
+    shape.images * shape.output_side() * shape.output_side()
+}
+
+/// The arguments after the pointers.
+fn dimensions(launch: Launch<'_>, shape: ConvolutionShape, matrix: MatrixShape) -> Launch<'_> {
+    let walk = match shape.walk {
+        Walk::Same => 0,
+        Walk::Upsample => 1,
+        Walk::Downsample => 2,
+    };
+    let launch = launch.count(rows(shape)).count(shape.side).count(shape.output_side());
+    launch.count(matrix.inputs).count(matrix.taps).value(walk).count(matrix.outputs)
 }

@@ -19,6 +19,7 @@ mod linear;
 mod matrix;
 mod norm;
 mod picture;
+mod product;
 mod profile;
 mod quantizer;
 mod sampling;

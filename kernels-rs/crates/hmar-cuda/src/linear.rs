@@ -1,25 +1,33 @@
-//! Linear layers: products with the epilogues of the blocks.
+//! Linear layers: products with the endings of the blocks.
 
-use std::sync::Arc;
-
-use hmar_error::{Code, Error, Result};
-use hmar_ops::LinearOutput;
+use hmar_error::Result;
+use hmar_ops::{LinearOutput, MatrixShape, Precision};
 
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
-use crate::context::Context;
 use crate::features::CudaFeatures;
+use crate::kernels::{Launch, Place, Within};
 use crate::matrix::CudaMatrix;
+use crate::product::Tile;
 
-/// What the products keep with an open device.
-pub(crate) struct State {}
+/// For few rows: the time is that of loading the weights.
+const FEW: [Tile; 4] = [
+    Tile { outputs: 64, rows: 16, threads: 128, stages: 8 },
+    Tile { outputs: 64, rows: 32, threads: 128, stages: 6 },
+    Tile { outputs: 64, rows: 64, threads: 128, stages: 6 },
+    Tile { outputs: 64, rows: 128, threads: 256, stages: 4 },
+];
 
-impl State {
-    /// Prepares the products.
-    pub(crate) fn new(context: &Arc<Context>) -> Result<Self> {
-        let _ = context;
-        Ok(State {})
-    }
+/// For many: the time is that of multiplying.
+const MANY: Tile = Tile { outputs: 128, rows: 128, threads: 256, stages: 4 };
+
+/// Results of a block of the plain kernel along each side.
+const PLAIN: usize = 32;
+
+/// The tile for a product on so many multiprocessors.
+fn tile(rows: usize, outputs: usize, multiprocessors: usize) -> &'static Tile {
+    let few = FEW.iter().find(|tile| rows <= tile.rows).unwrap_or(&FEW[3]);
+    if rows > few.rows && MANY.blocks(rows, outputs) >= multiprocessors { &MANY } else { few }
 }
 
 /// See [`hmar_ops::Backend::linear`].
@@ -31,9 +39,59 @@ pub(crate) fn linear(
     bias: &CudaBuffer<f32>,
     out: LinearOutput<'_, CudaBackend>,
 ) -> Result<()> {
-    let _ = (backend, rows, input, weight, bias, out);
-    Err(Error::new(Code::Internal, "`linear` is not there yet."))
+    let shape = weight.shape();
+    let MatrixShape { outputs, inputs, .. } = shape;
+    let tensor_cores = weight.precision() == Precision::Bf16 && inputs % 8 == 0 && outputs % 2 == 0;
+    if !tensor_cores {
+        let grid = (outputs.div_ceil(PLAIN), rows.div_ceil(PLAIN));
+        let launch = backend.launch_features("linear_plain", grid, 256)?;
+        let launch = ending(launch.read(input).read(weight).read(bias), rows, shape, out);
+        // SAFETY: the input holds `rows` rows of `inputs` numbers, the output of `outputs`; the gates lie in their table.
+        return unsafe { launch.submit() };
+    }
+    let tile = tile(rows, outputs, backend.context.multiprocessors);
+    let cluster = tile.cluster(backend, rows, outputs, inputs);
+    let launch =
+        backend.launch(&format!("linear_{tile}_bf16"), tile.grid(rows, outputs, cluster), tile.threads)?;
+    let launch = launch.shared(tile.shared()).cluster(cluster);
+    let launch = launch.overlapping().read(input).read(weight).read(bias);
+    // SAFETY: as above; rows and outputs beyond the last are neither read nor written.
+    unsafe { ending(launch, rows, shape, out).count(cluster).submit() }
 }
+
+/// The arguments from the output on.
+fn ending<'a>(
+    launch: Launch<'a>,
+    rows: usize,
+    MatrixShape { outputs, inputs, .. }: MatrixShape,
+    out: LinearOutput<'_, CudaBackend>,
+) -> Launch<'a> {
+    let none = None::<&Place>;
+    let sizes =
+        |launch: Launch<'a>, ending: i32| launch.count(rows).count(inputs).count(outputs).value(ending);
+    match out {
+        LinearOutput::Features(out) => {
+            let launch = launch.write(out).read_optional(none).read_optional(none);
+            sizes(launch, 0).count(0).count(1)
+        }
+        LinearOutput::Gelu(out) => {
+            let launch = launch.write(out).read_optional(none).read_optional(none);
+            sizes(launch, 1).count(0).count(1)
+        }
+        LinearOutput::Float32(out) => {
+            let launch = launch.write(out).read_optional(none).read_optional(none);
+            sizes(launch, 2).count(0).count(1)
+        }
+        LinearOutput::GatedResidual { residual, gate, rows } => {
+            let gates = gate.table.at(gate.offset * size_of::<f32>());
+            let launch = launch.write(residual).read(&gates).read(rows.slots);
+            sizes(launch, 3).count(gate.stride).count(rows.per_sequence)
+        }
+    }
+}
+
+/// Outputs of a block of `project`.
+const PROJECTED: usize = 256;
 
 /// See [`hmar_ops::Backend::project`].
 pub(crate) fn project(
@@ -43,6 +101,9 @@ pub(crate) fn project(
     weight: &CudaMatrix,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let _ = (backend, rows, input, weight, out);
-    Err(Error::new(Code::Internal, "`project` is not there yet."))
+    let MatrixShape { outputs, inputs, .. } = weight.shape();
+    let launch = backend.launch("project", (outputs.div_ceil(PROJECTED), rows), PROJECTED)?;
+    let launch = launch.shared(inputs * size_of::<f32>()).read(input).read(weight).write(out);
+    // SAFETY: the input holds `rows` rows, the output too; the shared memory one of the input's.
+    unsafe { launch.count(inputs).count(outputs).submit() }
 }

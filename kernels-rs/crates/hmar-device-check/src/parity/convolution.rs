@@ -1,8 +1,185 @@
-//! Convolutions.
+//! Convolutions against float64.
 
-use crate::check::Check;
+use hmar_error::Result;
+use hmar_ops::{Backend, ConvolutionShape, MatrixShape, Precision, Walk};
+
+use crate::check::{
+    Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, features, matrix, poisoned_features, rounding,
+    uploaded, widened,
+};
+
+/// A convolution to check.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    images: usize,
+    side: usize,
+    walk: Walk,
+    taps: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Case {
+    fn shape(&self) -> ConvolutionShape {
+        ConvolutionShape { images: self.images, side: self.side, walk: self.walk }
+    }
+
+    fn matrix(&self) -> MatrixShape {
+        MatrixShape { outputs: self.outputs, inputs: self.inputs, taps: self.taps }
+    }
+
+    fn rows(&self) -> usize {
+        self.images * self.shape().output_side().pow(2)
+    }
+
+    fn name(&self) -> String {
+        let Case { images, side, walk, taps, inputs, outputs } = self;
+        format!("{images}×{side}², {walk:?}, {taps} taps, {inputs} → {outputs}")
+    }
+}
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
-    Vec::new()
+    use Walk::{Downsample, Same, Upsample};
+    let cases = [
+        (2, 5, Same, 9, 3, 33),
+        (1, 6, Same, 1, 40, 8),
+        (1, 16, Same, 9, 32, 640),
+        (1, 16, Same, 9, 640, 640),
+        (1, 16, Same, 1, 640, 1920),
+        (3, 7, Same, 9, 24, 50),
+        (2, 9, Upsample, 9, 32, 64),
+        (1, 16, Upsample, 9, 160, 160),
+        (2, 8, Downsample, 9, 16, 48),
+        (1, 12, Downsample, 9, 6, 3),
+        (1, 40, Same, 9, 160, 160),
+        (4, 64, Same, 9, 160, 160),
+        (1, 24, Same, 9, 160, 3),
+    ];
+    let cases = cases.map(|(images, side, walk, taps, inputs, outputs)| Case {
+        images,
+        side,
+        walk,
+        taps,
+        inputs,
+        outputs,
+    });
+    let parities = cases.into_iter().flat_map(|case| {
+        PRECISIONS.into_iter().flat_map(move |precision| {
+            [false, true].map(|residual| {
+                let name = format!("convolution {}, residual: {residual}, {precision:?}", case.name());
+                Check::new(name, move |ctx| parity(ctx, precision, case, residual))
+            })
+        })
+    });
+    let layers = [
+        (16, Same, 9, 32, 640),
+        (16, Same, 9, 640, 640),
+        (16, Same, 1, 640, 1920),
+        (16, Upsample, 9, 640, 640),
+        (32, Same, 9, 640, 320),
+        (32, Same, 9, 320, 320),
+        (32, Upsample, 9, 320, 320),
+        (64, Same, 9, 320, 320),
+        (64, Upsample, 9, 320, 320),
+        (128, Same, 9, 320, 160),
+        (128, Same, 9, 160, 160),
+        (128, Upsample, 9, 160, 160),
+        (256, Same, 9, 160, 160),
+        (256, Same, 9, 160, 3),
+    ];
+    let timings = layers.into_iter().flat_map(|(side, walk, taps, inputs, outputs)| {
+        [1, 16].map(|images| {
+            let case = Case { images, side, walk, taps, inputs, outputs };
+            Check::new(format!("convolution timed, {}", case.name()), move |ctx| timed(ctx, case))
+        })
+    });
+    parities.chain(timings).collect()
+}
+
+fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result<Outcome> {
+    let gpu = ctx.gpu(precision);
+    let mut random = Random::new((case.inputs * case.outputs + case.side) as u64);
+    let depth = case.inputs * case.taps;
+    let input = as_held(precision, &random.normals(case.images * case.side.pow(2) * case.inputs));
+    let weights: Vec<f32> = random.uniforms(case.outputs * depth).iter().map(|x| x / 16.0).collect();
+    let weights = as_held(precision, &weights);
+    let bias = random.normals(case.outputs);
+    let length = case.rows() * case.outputs;
+    let added = as_held(precision, &random.normals(length));
+
+    let weight = matrix(gpu, case.matrix(), precision, &weights)?;
+    let added_on_gpu = residual.then(|| features(gpu, &added)).transpose()?;
+    let mut out = poisoned_features(gpu, length)?;
+    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, uploaded(gpu, &bias)?);
+    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out)?;
+    let found = widened(gpu, &out, length)?;
+
+    // Large layers are checked at some of their pixels.
+    let step = (length * depth / 50_000_000).max(1);
+    let (mut some, mut exact, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
+    let sums = f64::from(f32::EPSILON) * ((depth as f64).sqrt() + 8.0);
+    for row in (0..case.rows()).step_by(step) {
+        let patch = patch(&case, &input, row);
+        for output in 0..case.outputs {
+            let at = row * case.outputs + output;
+            let (mut sum, mut magnitude) = (f64::from(bias[output]), f64::from(bias[output].abs()));
+            for &(tap, channel, x) in &patch {
+                let term = x * f64::from(weights[(output * case.inputs + channel) * case.taps + tap]);
+                sum += term;
+                magnitude += term.abs();
+            }
+            if residual {
+                sum += f64::from(added[at]);
+                magnitude += f64::from(added[at].abs());
+            }
+            some.push(found[at]);
+            exact.push(sum);
+            bounds.push(rounding(precision) * sum.abs() + sums * magnitude);
+        }
+    }
+    Ok(Outcome::within(&some, &exact, |at| bounds[at]))
+}
+
+/// What a pixel of the result is made of: tap, channel, value.
+fn patch(case: &Case, input: &[f32], row: usize) -> Vec<(usize, usize, f64)> {
+    let out_side = case.shape().output_side();
+    let (image, y, x) = (row / out_side.pow(2), row / out_side % out_side, row % out_side);
+    let side = case.side as isize;
+    let mut patch = Vec::new();
+    for tap in 0..case.taps {
+        let along = |at: usize, tap: usize| -> Option<usize> {
+            let (at, tap) = (at as isize, tap as isize);
+            let source = match case.walk {
+                Walk::Same if case.taps == 1 => at,
+                Walk::Same => at + tap - 1,
+                Walk::Upsample => (at + tap - 1).div_euclid(2),
+                Walk::Downsample => 2 * at + tap,
+            };
+            (0..side).contains(&source).then_some(source as usize)
+        };
+        let (Some(y), Some(x)) = (along(y, tap / 3), along(x, tap % 3)) else { continue };
+        let start = ((image * case.side + y) * case.side + x) * case.inputs;
+        patch.extend((0..case.inputs).map(|channel| (tap, channel, f64::from(input[start + channel]))));
+    }
+    patch
+}
+
+fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
+    if !ctx.timed {
+        return Ok(Outcome::default());
+    }
+    let gpu = ctx.gpu(Precision::Bf16);
+    let mut random = Random::new(4);
+    let depth = case.inputs * case.taps;
+    let weight = matrix(gpu, case.matrix(), Precision::Bf16, &random.uniforms(case.outputs * depth))?;
+    let pixels = case.images * case.side.pow(2);
+    let input = features(gpu, &random.uniforms(pixels * case.inputs))?;
+    let bias = uploaded(gpu, &random.normals(case.outputs))?;
+    let length = case.rows() * case.outputs;
+    let mut out = gpu.allocate_features(length)?;
+    let microseconds =
+        ctx.time(gpu, |_| gpu.convolution(case.shape(), &input, &weight, &bias, None, &mut out))?;
+    let bytes = 2.0 * (pixels * case.inputs + case.outputs * depth + length) as f64;
+    Ok(Outcome::default().timed(Timing { microseconds, bytes, flops: 2.0 * (length * depth) as f64 }))
 }

@@ -1,8 +1,76 @@
-//! The transformer's inputs.
+//! The transformer's inputs: the CPU's numbers.
 
-use crate::check::Check;
+use hmar_error::Result;
+use hmar_ops::{Backend, EmbedScale, Masking, Precision, Rows};
+
+use crate::check::{Check, Ctx, Outcome, Random, downloaded, features, poisoned_features, uploaded, widened};
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
-    Vec::new()
+    let mut checks = vec![Check::new("embed start", embed_start), Check::new("append rows", append_rows)];
+    for masked in [false, true] {
+        let name = format!("embed scale, masked: {masked}");
+        checks.push(Check::new(name, move |ctx| embed_scale(ctx, masked)));
+    }
+    checks
+}
+
+const WIDTH: usize = 192;
+
+fn embed_start(ctx: &Ctx) -> Result<Outcome> {
+    let mut random = Random::new(1);
+    let (class, start) = (random.normals(2 * WIDTH), random.normals(WIDTH));
+    let found = start_on(ctx.gpu(Precision::Bf16), &class, &start)?;
+    Ok(Outcome::equal(&found, &start_on(&ctx.cpu, &class, &start)?))
+}
+
+fn start_on<B: Backend>(backend: &B, class: &[f32], start: &[f32]) -> Result<Vec<f32>> {
+    let slots = uploaded(backend, &[1u32, 0, 1])?;
+    let mut out = uploaded(backend, &[f32::NAN; 3 * WIDTH])?;
+    let rows = Rows { sequences: 3, per_sequence: 1, slots: &slots };
+    backend.embed_start(rows, WIDTH, &uploaded(backend, class)?, &uploaded(backend, start)?, &mut out)?;
+    downloaded(backend, &out, 3 * WIDTH)
+}
+
+fn embed_scale(ctx: &Ctx, masked: bool) -> Result<Outcome> {
+    let found = scale_on(ctx.gpu(Precision::Bf16), masked)?;
+    Ok(Outcome::equal(&found, &scale_on(&ctx.cpu, masked)?))
+}
+
+/// Two images of nine positions in both halves, after four other rows.
+fn scale_on<B: Backend>(backend: &B, masked: bool) -> Result<Vec<f32>> {
+    let mut random = Random::new(2);
+    let embedded = uploaded(backend, &random.normals(2 * 9 * WIDTH))?;
+    let positional = uploaded(backend, &random.normals(14 * WIDTH))?;
+    let embedding = uploaded(backend, &random.normals(WIDTH))?;
+    let mask: Vec<u8> = (0..18).map(|_| random.below(2) as u8).collect();
+    let mask = uploaded(backend, &mask)?;
+    let mut out = uploaded(backend, &vec![7f32; 4 * 13 * WIDTH])?;
+    let scale = EmbedScale {
+        images: 2,
+        sequences: 4,
+        positions: 9,
+        width: WIDTH,
+        per_sequence: 13,
+        at: 4,
+        embedded: &embedded,
+        positional: &positional,
+        first: 5,
+        masked: masked.then_some(Masking { mask: &mask, embedding: &embedding }),
+    };
+    backend.embed_scale(scale, &mut out)?;
+    downloaded(backend, &out, 4 * 13 * WIDTH)
+}
+
+fn append_rows(ctx: &Ctx) -> Result<Outcome> {
+    let gpu = ctx.gpu(Precision::Bf16);
+    let mut cache = poisoned_features(gpu, 2 * 5 * 3)?;
+    gpu.fill_features(0, &mut cache)?;
+    let source: Vec<f32> = (1..=12).map(|x| x as f32).collect();
+    gpu.append_rows(2, 2, 3, &features(gpu, &source)?, &mut cache, 5, 1)?;
+    let mut expected = [0.0; 30];
+    for sequence in 0..2 {
+        expected[sequence * 15 + 3..][..6].copy_from_slice(&source[sequence * 6..][..6]);
+    }
+    Ok(Outcome::equal(&widened(gpu, &cache, 30)?, &expected))
 }

@@ -1,8 +1,203 @@
-//! Linear layers.
+//! Linear layers against float64.
 
-use crate::check::Check;
+use hmar_error::Result;
+use hmar_ops::{Backend, LinearOutput, MatrixShape, Modulation, Precision, Rows};
+
+use crate::check::{
+    Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, downloaded, features, matrix, poisoned,
+    poisoned_features, rounding, uploaded, widened,
+};
+
+/// What becomes of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Features,
+    Gelu,
+    Float32,
+    GatedResidual,
+}
+
+const ENDINGS: [Ending; 4] = [Ending::Features, Ending::Gelu, Ending::Float32, Ending::GatedResidual];
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
-    Vec::new()
+    let mut checks = Vec::new();
+    for precision in PRECISIONS {
+        for ending in ENDINGS {
+            for (rows, inputs, outputs) in [
+                (1, 64, 64),
+                (2, 1024, 3072),
+                (7, 192, 90),
+                (18, 4096, 1024),
+                (50, 1920, 130),
+                (72, 1024, 4096),
+                (128, 96, 200),
+                (338, 1024, 1024),
+                (1000, 320, 2560),
+                (33, 30, 7),
+            ] {
+                let name = format!("linear {rows}×{inputs} → {outputs}, {ending:?}, {precision:?}");
+                checks
+                    .push(Check::new(name, move |ctx| parity(ctx, precision, ending, rows, inputs, outputs)));
+            }
+        }
+        let name = format!("project 50×32 → 1024, {precision:?}");
+        checks.push(Check::new(name, move |ctx| project(ctx, precision)));
+    }
+    for width in [1024, 1920] {
+        for rows in [2, 8, 18, 32, 50, 72, 128, 200, 338, 512, 32_768] {
+            for (ending, inputs, outputs) in [
+                (Ending::Features, width, 3 * width),
+                (Ending::GatedResidual, width, width),
+                (Ending::Gelu, width, 4 * width),
+                (Ending::GatedResidual, 4 * width, width),
+            ] {
+                let name = format!("linear timed, {rows}×{inputs} → {outputs}, {ending:?}");
+                checks.push(Check::new(name, move |ctx| timed(ctx, ending, rows, inputs, outputs)));
+            }
+        }
+    }
+    checks
+}
+
+/// Rows of a sequence in the checks.
+const PER_SEQUENCE: usize = 9;
+
+fn parity(
+    ctx: &Ctx,
+    precision: Precision,
+    ending: Ending,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+) -> Result<Outcome> {
+    let gpu = ctx.gpu(precision);
+    let mut random = Random::new((rows * inputs + outputs) as u64);
+    let input = as_held(precision, &random.normals(rows * inputs));
+    let weights: Vec<f32> = random.uniforms(outputs * inputs).iter().map(|x| x / 16.0).collect();
+    let weights = as_held(precision, &weights);
+    let bias = random.normals(outputs);
+    let sequences = rows.div_ceil(PER_SEQUENCE);
+    let slots: Vec<u32> = (0..sequences).map(|_| random.below(3) as u32).collect();
+    let (stride, offset) = (6 * outputs, 2 * outputs);
+    let gates = random.normals(3 * stride);
+    let before = random.normals(rows * outputs);
+
+    let weight = matrix(gpu, MatrixShape { outputs, inputs, taps: 1 }, precision, &weights)?;
+    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, uploaded(gpu, &bias)?);
+    let found = match ending {
+        Ending::Features | Ending::Gelu => {
+            let mut out = poisoned_features(gpu, rows * outputs)?;
+            let output = match ending {
+                Ending::Features => LinearOutput::Features(&mut out),
+                _ => LinearOutput::Gelu(&mut out),
+            };
+            gpu.linear(rows, &on_gpu, &weight, &bias_on_gpu, output)?;
+            widened(gpu, &out, rows * outputs)?
+        }
+        Ending::Float32 => {
+            let mut out = poisoned(gpu, rows * outputs)?;
+            gpu.linear(rows, &on_gpu, &weight, &bias_on_gpu, LinearOutput::Float32(&mut out))?;
+            downloaded(gpu, &out, rows * outputs)?
+        }
+        Ending::GatedResidual => {
+            let mut residual = uploaded(gpu, &before)?;
+            let (table, slots) = (uploaded(gpu, &gates)?, uploaded(gpu, &slots)?);
+            let gate = Modulation { table: &table, stride, offset };
+            let grouping = Rows { sequences, per_sequence: PER_SEQUENCE, slots: &slots };
+            let output = LinearOutput::GatedResidual { residual: &mut residual, gate, rows: grouping };
+            gpu.linear(rows, &on_gpu, &weight, &bias_on_gpu, output)?;
+            downloaded(gpu, &residual, rows * outputs)?
+        }
+    };
+
+    let mut exact = vec![0.0; rows * outputs];
+    // What float32 sums may be off by: a rounding of each of the terms' magnitudes.
+    let mut magnitudes = vec![0.0; rows * outputs];
+    for row in 0..rows {
+        for output in 0..outputs {
+            let terms = input[row * inputs..][..inputs].iter().zip(&weights[output * inputs..][..inputs]);
+            let (mut sum, mut magnitude) = (f64::from(bias[output]), f64::from(bias[output].abs()));
+            for (x, w) in terms {
+                let term = f64::from(*x) * f64::from(*w);
+                sum += term;
+                magnitude += term.abs();
+            }
+            let at = row * outputs + output;
+            let gate = f64::from(gates[slots[row / PER_SEQUENCE] as usize * stride + offset + output]);
+            (exact[at], magnitudes[at]) = match ending {
+                Ending::Features | Ending::Float32 => (sum, magnitude),
+                Ending::Gelu => (gelu(sum), 1.2 * magnitude),
+                Ending::GatedResidual => {
+                    (f64::from(before[at]) + gate * sum, gate.abs() * magnitude + f64::from(before[at].abs()))
+                }
+            };
+        }
+    }
+    let stored = match ending {
+        Ending::Features | Ending::Gelu => rounding(precision),
+        Ending::Float32 | Ending::GatedResidual => rounding(Precision::F32),
+    };
+    let sums = f64::from(f32::EPSILON) * ((inputs as f64).sqrt() + 8.0);
+    Ok(Outcome::within(&found, &exact, |at| stored * exact[at].abs() + sums * magnitudes[at] + 1e-6))
+}
+
+fn gelu(x: f64) -> f64 {
+    let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+    0.5 * x * (1.0 + u.tanh())
+}
+
+fn project(ctx: &Ctx, precision: Precision) -> Result<Outcome> {
+    let gpu = ctx.gpu(precision);
+    let (rows, inputs, outputs) = (50, 32, 1024);
+    let mut random = Random::new(8);
+    let (input, weights) = (random.normals(rows * inputs), random.normals(outputs * inputs));
+    let weight = matrix(gpu, MatrixShape { outputs, inputs, taps: 1 }, Precision::F32, &weights)?;
+    let mut out = poisoned(gpu, rows * outputs)?;
+    gpu.project(rows, &uploaded(gpu, &input)?, &weight, &mut out)?;
+    let exact: Vec<f64> = (0..rows * outputs)
+        .map(|at| {
+            let terms =
+                input[at / outputs * inputs..][..inputs].iter().zip(&weights[at % outputs * inputs..]);
+            terms.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum()
+        })
+        .collect();
+    Ok(Outcome::within(&downloaded(gpu, &out, rows * outputs)?, &exact, |_| 32.0 * 3.0 * 1.2e-7 * 6.0))
+}
+
+/// Weights in turn, so that none is in the cache when its turn comes.
+fn timed(ctx: &Ctx, ending: Ending, rows: usize, inputs: usize, outputs: usize) -> Result<Outcome> {
+    if !ctx.timed {
+        return Ok(Outcome::default());
+    }
+    let gpu = ctx.gpu(Precision::Bf16);
+    let shape = MatrixShape { outputs, inputs, taps: 1 };
+    let copies = (200_000_000 / (2 * inputs * outputs)).clamp(1, 20);
+    let mut random = Random::new(9);
+    let some = random.uniforms(outputs * inputs);
+    let weights =
+        (0..copies).map(|_| matrix(gpu, shape, Precision::Bf16, &some)).collect::<Result<Vec<_>>>()?;
+    let input = features(gpu, &random.normals(rows * inputs))?;
+    let bias = uploaded(gpu, &random.normals(outputs))?;
+    let table = uploaded(gpu, &vec![0.001; 6 * outputs])?;
+    let slots = uploaded(gpu, &vec![0u32; rows])?;
+    let mut out = gpu.allocate_features(rows * outputs)?;
+    let mut residual = gpu.allocate::<f32>(rows * outputs)?;
+    let microseconds = ctx.time(gpu, |i| {
+        let gate = Modulation { table: &table, stride: 6 * outputs, offset: 0 };
+        let grouping = Rows { sequences: 1, per_sequence: rows, slots: &slots };
+        let output = match ending {
+            Ending::Features => LinearOutput::Features(&mut out),
+            Ending::Gelu => LinearOutput::Gelu(&mut out),
+            Ending::Float32 => LinearOutput::Float32(&mut residual),
+            Ending::GatedResidual => {
+                LinearOutput::GatedResidual { residual: &mut residual, gate, rows: grouping }
+            }
+        };
+        gpu.linear(rows, &input, &weights[i % copies], &bias, output)
+    })?;
+    let of_output = if ending == Ending::GatedResidual { 8.0 } else { 2.0 };
+    let bytes = 2.0 * (inputs * outputs + rows * inputs) as f64 + of_output * (rows * outputs) as f64;
+    let flops = 2.0 * (rows * inputs * outputs) as f64;
+    Ok(Outcome::default().timed(Timing { microseconds, bytes, flops }))
 }

@@ -1,0 +1,98 @@
+// Convolutions of channels-last pictures in bfloat16: a pixel is a row, its patch `[tap][channel]` what is summed over.
+#include "product.cuh"
+
+enum Walk : int { SAME = 0, UPSAMPLE = 1, DOWNSAMPLE = 2 };
+
+struct Picture {
+  const bf16* values;
+  int rows, side, out_side, channels, taps, walk;
+};
+
+// The rows a thread copies: every THREADS/8-th of a tile, always the same eighth of a step.
+template <int ROWS, int THREADS>
+struct Patches {
+  static constexpr int COUNT = ROWS * (DEPTH / 8) / THREADS, APART = THREADS / (DEPTH / 8);
+  const Picture& picture;
+  int images[COUNT];  // where the image starts, in pixels; negative beyond the last row
+  short ys[COUNT], xs[COUNT];
+
+  __device__ __forceinline__ Patches(const Picture& of, int first_row) : picture(of) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      int row = first_row + threadIdx.x / (DEPTH / 8) + i * APART, area = of.out_side * of.out_side;
+      images[i] = row < of.rows ? row / area * of.side * of.side : -1;
+      ys[i] = row % area / of.out_side;
+      xs[i] = row % of.out_side;
+    }
+  }
+
+  // The pixel under a tap, or −1 in the padding.
+  __device__ __forceinline__ int pixel(int i, int tap_y, int tap_x) const {
+    int side = picture.side, y = ys[i], x = xs[i];
+    if (picture.walk == DOWNSAMPLE) {
+      y = 2 * y + tap_y;
+      x = 2 * x + tap_x;
+    } else if (picture.taps > 1) {
+      y += tap_y - 1;
+      x += tap_x - 1;
+    }
+    if (y < 0 || x < 0 || images[i] < 0) return -1;
+    if (picture.walk == UPSAMPLE) {
+      y /= 2;
+      x /= 2;
+    }
+    return y < side && x < side ? images[i] + y * side + x : -1;
+  }
+
+  __device__ __forceinline__ void start(bf16* tile, int first) const {
+    int eight = threadIdx.x % (DEPTH / 8), k = first + eight * 8;
+    int tap = k / picture.channels, channel = k - tap * picture.channels;
+    int tap_y = tap / 3, tap_x = tap - tap_y * 3;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      int at = tap < picture.taps ? pixel(i, tap_y, tap_x) : -1;
+      const bf16* from = picture.values + (at < 0 ? 0 : (size_t)at * picture.channels + channel);
+      copy_later(tile + place(threadIdx.x / (DEPTH / 8) + i * APART, eight), from, at >= 0);
+    }
+  }
+};
+
+template <int OUTPUTS, int ROWS, int WARPS_O, int WARPS_R, int STAGES>
+__device__ __forceinline__ void convolve(const Picture& picture, const bf16* weight, const float* bias,
+                                         const bf16* residual, bf16* out, int outputs, int cluster) {
+  Patches<ROWS, WARPS_O * WARPS_R * 32> patches(picture, blockIdx.y * ROWS);
+  multiply<OUTPUTS, ROWS, WARPS_O, WARPS_R, STAGES>(
+      {weight, picture.rows, picture.taps * picture.channels, outputs, cluster},
+      [&](bf16* tile, int, int first) { patches.start(tile, first); },
+      [&](int row, int output, float x, float y) {
+        size_t at = (size_t)row * outputs + output;
+        x += bias[output];
+        if (outputs % 2 == 0) {
+          y += bias[output + 1];
+          if (residual != nullptr) {
+            float2 before = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(residual + at));
+            x += before.x;
+            y += before.y;
+          }
+          *reinterpret_cast<uint32_t*>(out + at) = pack(x, y);
+          return;
+        }
+        out[at] = __float2bfloat16_rn(residual != nullptr ? x + to_float(residual[at]) : x);
+        if (output + 1 < outputs) {
+          y += bias[output + 1];
+          out[at + 1] = __float2bfloat16_rn(residual != nullptr ? y + to_float(residual[at + 1]) : y);
+        }
+      });
+}
+
+#define CONVOLUTION(outputs, rows, warps_o, warps_r, stages)                                                          \
+  extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32) convolution_##outputs##x##rows##_bf16(          \
+      const bf16* values, const bf16* weight, const float* bias, const bf16* residual, bf16* out, int row_count,      \
+      int side, int out_side, int channels, int taps, int walk, int output_count, int cluster) {                      \
+    Picture picture = {values, row_count, side, out_side, channels, taps, walk};                                      \
+    convolve<outputs, rows, warps_o, warps_r, stages>(picture, weight, bias, residual, out, output_count, cluster);   \
+  }
+
+CONVOLUTION(16, 128, 1, 4, 4)
+CONVOLUTION(64, 64, 2, 2, 4)
+CONVOLUTION(160, 128, 2, 4, 4)
