@@ -18,9 +18,10 @@ struct Shared {
   float key_factors[TILE];
 };
 
-// Starts copying rows [first, first + TILE) of a head, zeros from `end` on.
+// Starts copying rows [first, first + TILE) of a head, up to the next 16 from `end` on zeros.
 __device__ void start_tile(bf16* tile, const bf16* head, int first, int end, int stride) {
-  for (int i = threadIdx.x; i < TILE * (WIDTH / 8); i += blockDim.x) {
+  int rows = min(TILE, (end - first + 15) / 16 * 16);
+  for (int i = threadIdx.x; i < rows * (WIDTH / 8); i += blockDim.x) {
     int row = i / (WIDTH / 8), column = i % (WIDTH / 8) * 8;
     bool there = first + row < end;
     copy_later(tile + row * PITCH + column, head + (size_t)(there ? first + row : first) * stride + column, there);
@@ -141,6 +142,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_64_bf16(const bf16* 
     float scores[TILE / 8][4] = {};
 #pragma unroll
     for (int n = 0; n < TILE / 16; n++) {
+      if (n * 16 >= key_end - key) break;
 #pragma unroll
       for (int k = 0; k < WIDTH / 16; k++) {
         // Keys n·16 … as columns: tiles of (keys, depths) low-low, low-high, high-low, high-high.
@@ -155,6 +157,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_64_bf16(const bf16* 
     soften(scores, shared, factors, normalized, key_end - key, softmax, weights);
 #pragma unroll
     for (int k = 0; k < TILE / 16; k++) {
+      if (k * 16 >= key_end - key) break;
 #pragma unroll
       for (int n = 0; n < WIDTH / 16; n++) {
         uint32_t tiles[4];

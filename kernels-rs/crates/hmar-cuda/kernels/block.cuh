@@ -56,3 +56,32 @@ __device__ __forceinline__ T block_sum_before(T x, BlockMemory<T>& memory) {
   for (int warp = 0; warp < threadIdx.x / 32; warp++) before += memory.warps[warp];
   return before + inclusive - x;
 }
+
+// Sums of many small integers in a row, each with one barrier: the two places take turns.
+struct Tally {
+  unsigned long long warps[2][WARPS];
+};
+
+// The sum over the block, in every thread, of numbers below 2⁵². `turn` belongs to the tally and starts anywhere.
+__device__ __forceinline__ unsigned long long block_tally(unsigned long long x, Tally& tally, int& turn) {
+  constexpr int HALF = 26;  // 32 such halves fit in 32 bits
+  unsigned long long low = __reduce_add_sync(0xffffffffu, (uint32_t)x & ((1u << HALF) - 1));
+  unsigned long long high = __reduce_add_sync(0xffffffffu, (uint32_t)(x >> HALF));
+  turn ^= 1;
+  if (threadIdx.x % 32 == 0) tally.warps[turn][threadIdx.x / 32] = (high << HALF) + low;
+  __syncthreads();
+  unsigned long long sum = 0;
+  for (int warp = 0; warp < blockDim.x / 32; warp++) sum += tally.warps[turn][warp];
+  return sum;
+}
+
+// The same for numbers whose sum over a warp is below 2³¹.
+__device__ __forceinline__ int block_count(int x, Tally& tally, int& turn) {
+  x = __reduce_add_sync(0xffffffffu, x);
+  turn ^= 1;
+  if (threadIdx.x % 32 == 0) tally.warps[turn][threadIdx.x / 32] = x;
+  __syncthreads();
+  int sum = 0;
+  for (int warp = 0; warp < blockDim.x / 32; warp++) sum += (int)tally.warps[turn][warp];
+  return sum;
+}

@@ -57,42 +57,45 @@ struct Patches {
   }
 };
 
-template <int OUTPUTS, int ROWS, int WARPS_O, int WARPS_R, int STAGES>
-__device__ __forceinline__ void convolve(const Picture& picture, const bf16* weight, const float* bias,
-                                         const bf16* residual, bf16* out, int outputs, int cluster) {
-  Patches<ROWS, WARPS_O * WARPS_R * 32> patches(picture, blockIdx.y * ROWS);
-  multiply<OUTPUTS, ROWS, WARPS_O, WARPS_R, STAGES>(
-      {weight, picture.rows, picture.taps * picture.channels, outputs, cluster},
-      [&](bf16* tile, int, int first) { patches.start(tile, first); },
-      [&](int row, int output, float x, float y) {
-        size_t at = (size_t)row * outputs + output;
-        x += bias[output];
-        if (outputs % 2 == 0) {
-          y += bias[output + 1];
-          if (residual != nullptr) {
-            float2 before = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(residual + at));
-            x += before.x;
-            y += before.y;
-          }
-          *reinterpret_cast<uint32_t*>(out + at) = pack(x, y);
-          return;
-        }
-        out[at] = __float2bfloat16_rn(residual != nullptr ? x + to_float(residual[at]) : x);
-        if (output + 1 < outputs) {
-          y += bias[output + 1];
-          out[at + 1] = __float2bfloat16_rn(residual != nullptr ? y + to_float(residual[at + 1]) : y);
-        }
-      });
-}
+// What a pair of neighbouring channels of a pixel becomes.
+struct Finish {
+  const float* bias;
+  const bf16* residual;
+  bf16* out;
+  int outputs;
 
-#define CONVOLUTION(outputs, rows, warps_o, warps_r, stages)                                                          \
+  __device__ __forceinline__ void operator()(int row, int output, float x, float y) const {
+    size_t at = (size_t)row * outputs + output;
+    x += bias[output];
+    if (outputs % 2 == 0) {
+      y += bias[output + 1];
+      if (residual != nullptr) {
+        float2 before = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(residual + at));
+        x += before.x;
+        y += before.y;
+      }
+      *reinterpret_cast<uint32_t*>(out + at) = pack(x, y);
+      return;
+    }
+    out[at] = __float2bfloat16_rn(residual != nullptr ? x + to_float(residual[at]) : x);
+    if (output + 1 < outputs) {
+      y += bias[output + 1];
+      out[at + 1] = __float2bfloat16_rn(residual != nullptr ? y + to_float(residual[at + 1]) : y);
+    }
+  }
+};
+
+#define CONVOLUTION(multiply, outputs, rows, warps_o, warps_r, stages)                                                \
   extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32) convolution_##outputs##x##rows##_bf16(          \
       const bf16* values, const bf16* weight, const float* bias, const bf16* residual, bf16* out, int row_count,      \
       int side, int out_side, int channels, int taps, int walk, int output_count, int cluster) {                      \
     Picture picture = {values, row_count, side, out_side, channels, taps, walk};                                      \
-    convolve<outputs, rows, warps_o, warps_r, stages>(picture, weight, bias, residual, out, output_count, cluster);   \
+    Patches<rows, warps_o * warps_r * 32> patches(picture, blockIdx.y * rows);                                        \
+    multiply<outputs, rows, warps_o, warps_r, stages>(                                                                \
+        {weight, row_count, taps * channels, output_count, cluster},                                                  \
+        [&](bf16* tile, int, int first) { patches.start(tile, first); }, Finish{bias, residual, out, output_count});  \
   }
 
-CONVOLUTION(16, 128, 1, 4, 4)
-CONVOLUTION(64, 64, 2, 2, 4)
-CONVOLUTION(160, 128, 2, 4, 4)
+CONVOLUTION(multiply, 16, 128, 1, 4, 4)
+CONVOLUTION(multiply, 64, 64, 2, 2, 4)
+CONVOLUTION(multiply_large, 160, 128, 2, 4, 4)

@@ -17,11 +17,13 @@ struct Row {
   uint32_t keys[ITEMS];  // 0 where dropped, and beyond the vocabulary
 };
 
-union Memory {
-  BlockMemory<int> counts;
-  BlockMemory<uint32_t> keys;
-  BlockMemory<unsigned long long> masses;
-  BlockMemory<double> weights;
+struct Memory {
+  Tally tally;
+  union {
+    BlockMemory<int> counts;
+    BlockMemory<uint32_t> keys;
+    BlockMemory<double> weights;
+  };
 };
 
 template <int ITEMS>
@@ -45,7 +47,7 @@ __device__ void guide(Row<ITEMS>& row, const float* logits, size_t other_half, b
 
 // Drops every token below the k-th largest. Returns the largest key.
 template <int ITEMS>
-__device__ uint32_t keep_top_k(Row<ITEMS>& row, const DrawSettings& settings, int vocabulary, Memory& memory) {
+__device__ uint32_t keep_top_k(Row<ITEMS>& row, const DrawSettings& settings, int vocabulary, Memory& memory, int& turn) {
   uint32_t largest = 0;
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) largest = max(largest, row.keys[i]);
@@ -57,7 +59,7 @@ __device__ uint32_t keep_top_k(Row<ITEMS>& row, const DrawSettings& settings, in
     int above = 0;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) above += row.keys[i] > key;
-    return block_sum(above, memory.counts) < k;
+    return block_count(above, memory.tally, turn) < k;
   });
 #pragma unroll
   for (int i = 0; i < ITEMS; i++)
@@ -67,7 +69,7 @@ __device__ uint32_t keep_top_k(Row<ITEMS>& row, const DrawSettings& settings, in
 
 // Drops the least probable tokens that together have 1 − p at most; of equally probable ones the first, and never all.
 template <int ITEMS>
-__device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, Memory& memory) {
+__device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, Memory& memory, int& turn) {
   double total = 0;
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) total += row.weights[i];
@@ -80,7 +82,7 @@ __device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, M
     unsigned long long mass = 0;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) mass += row.keys[i] <= key ? masses[i] : 0;
-    return block_sum(mass, memory.masses);
+    return block_tally(mass, memory.tally, turn);
   };
   unsigned long long limit = __double2ull_rd((1.0 - p) * MASS_UNITS);
   uint32_t threshold = smallest_key(1, largest, [&](uint32_t key) { return mass_up_to(key) > limit; });
@@ -96,7 +98,7 @@ __device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, M
     }
   }
   int equal_before = block_sum_before(equal, memory.counts);
-  int equal_in_all = block_sum(equal, memory.counts);
+  int equal_in_all = block_count(equal, memory.tally, turn);
   int most = threshold == largest ? equal_in_all - 1 : equal_in_all;
   int dropped = mass == 0 ? 0 : (int)min((unsigned long long)most, (limit - below) / mass);
 #pragma unroll
@@ -115,6 +117,7 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
                      float* confidence, int positions, int vocabulary, int halves) {
   __shared__ Memory memory;
   __shared__ int drawn;
+  int turn = 0;
   int place = blockIdx.x;
   if (only != nullptr && only[place] == 0) return;
   const DrawSettings settings = *settings_on_device;
@@ -123,13 +126,13 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
 
   Row<ITEMS> row;
   guide(row, logits, other_half, halves == 2, settings, vocabulary);
-  uint32_t largest = keep_top_k(row, settings, vocabulary, memory);
+  uint32_t largest = keep_top_k(row, settings, vocabulary, memory, turn);
   // A key's number again: the largest logit.
   uint32_t bits = largest & 0x80000000u ? largest ^ 0x80000000u : ~largest;
   float highest = __uint_as_float(bits);
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) row.weights[i] = row.keys[i] ? exponential(__fsub_rn(row.logits[i], highest)) : 0;
-  if (0 < settings.top_p && settings.top_p < 1) drop_beyond_top_p(row, settings.top_p, largest, memory);
+  if (0 < settings.top_p && settings.top_p < 1) drop_beyond_top_p(row, settings.top_p, largest, memory, turn);
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) {
     if (settings.min_p > 0 && (double)row.weights[i] < settings.min_p) {

@@ -3,40 +3,75 @@
 
 constexpr int GROUPS = 32;
 
-// A block sums one group over a part of a picture's pixels: grid (parts, groups, images), `sums [.., 2]`.
+// Several neighbouring activations at once: 16 bytes.
+template <typename T>
+struct __align__(16) Several {
+  static constexpr int COUNT = 16 / sizeof(T);
+  T values[COUNT];
+};
+
+// A block sums all channels over a part of a picture's pixels, and then the groups: grid (parts, images),
+// `sums [images, groups, parts, 2]`. A thread keeps to its channels; the shared memory holds two numbers a channel for
+// every row of threads.
 template <typename T>
 __device__ void sum_parts(const T* __restrict__ input, float2* __restrict__ sums, int pixels, int channels,
                           int part_pixels) {
-  __shared__ BlockMemory<float> memory;
-  int width = channels / GROUPS, start = blockIdx.x * part_pixels, end = min(start + part_pixels, pixels);
-  input += ((size_t)blockIdx.z * pixels + start) * channels + blockIdx.y * width;
-  float sum = 0, squares = 0;
-  for (int i = threadIdx.x; i < (end - start) * width; i += blockDim.x) {
-    float x = to_float(input[(size_t)(i / width) * channels + i % width]);
-    sum += x;
-    squares += x * x;
+  constexpr int COUNT = Several<T>::COUNT;
+  extern __shared__ float2 of_channels[];
+  int across = channels / COUNT, down = blockDim.x / across, width = channels / GROUPS;
+  int row = threadIdx.x / across, column = threadIdx.x % across * COUNT;
+  int start = blockIdx.x * part_pixels, end = min(start + part_pixels, pixels);
+  input += (size_t)blockIdx.y * pixels * channels + column;
+  float sum[COUNT] = {}, squares[COUNT] = {};
+  if (row < down) {
+    for (int pixel = start + row; pixel < end; pixel += down) {
+      Several<T> several = *reinterpret_cast<const Several<T>*>(input + (size_t)pixel * channels);
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) {
+        float x = to_float(several.values[i]);
+        sum[i] += x;
+        squares[i] += x * x;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) of_channels[row * channels + column + i] = {sum[i], squares[i]};
   }
-  sum = block_sum(sum, memory);
-  squares = block_sum(squares, memory);
-  if (threadIdx.x == 0) sums[(blockIdx.z * GROUPS + blockIdx.y) * gridDim.x + blockIdx.x] = {sum, squares};
+  __syncthreads();
+  // Eight threads a group.
+  for (int i = threadIdx.x; i < GROUPS * 8; i += blockDim.x) {
+    float2 both = {0, 0};
+    for (int j = i % 8; j < down * width; j += 8) {
+      float2 x = of_channels[j / width * channels + i / 8 * width + j % width];
+      both.x += x.x;
+      both.y += x.y;
+    }
+#pragma unroll
+    for (int lane = 4; lane > 0; lane /= 2) {
+      both.x += __shfl_xor_sync(0xffffffffu, both.x, lane);
+      both.y += __shfl_xor_sync(0xffffffffu, both.y, lane);
+    }
+    if (i % 8 == 0) sums[((size_t)blockIdx.y * GROUPS + i / 8) * gridDim.x + blockIdx.x] = both;
+  }
 }
 
-// A factor and a summand for every channel of every picture; a block a picture.
-extern "C" __global__ void group_norm_factors(const float2* __restrict__ sums, const float* __restrict__ weight,
+// A factor and a summand for every channel of every picture; a block a picture, a warp a group.
+extern "C" __global__ void __launch_bounds__(1024) group_norm_factors(const float2* __restrict__ sums, const float* __restrict__ weight,
                                               const float* __restrict__ bias, float2* __restrict__ factors, int parts,
                                               int pixels, int channels) {
   __shared__ double means[GROUPS], deviations[GROUPS];
-  int width = channels / GROUPS;
-  if (threadIdx.x < GROUPS) {
-    double sum = 0, squares = 0;
-    for (int part = 0; part < parts; part++) {
-      float2 both = sums[(blockIdx.x * GROUPS + threadIdx.x) * parts + part];
-      sum += both.x;
-      squares += both.y;
-    }
+  int width = channels / GROUPS, group = threadIdx.x / 32, lane = threadIdx.x % 32;
+  double sum = 0, squares = 0;
+  for (int part = lane; part < parts; part += 32) {
+    float2 both = sums[(blockIdx.x * GROUPS + group) * parts + part];
+    sum += both.x;
+    squares += both.y;
+  }
+  sum = warp_sum_of(sum);
+  squares = warp_sum_of(squares);
+  if (lane == 0) {
     double count = (double)pixels * width, mean = sum / count;
-    means[threadIdx.x] = mean;
-    deviations[threadIdx.x] = rsqrt(fmax(squares / count - mean * mean, 0.0) + 1e-6);
+    means[group] = mean;
+    deviations[group] = rsqrt(fmax(squares / count - mean * mean, 0.0) + 1e-6);
   }
   __syncthreads();
   for (int channel = threadIdx.x; channel < channels; channel += blockDim.x) {
@@ -45,27 +80,24 @@ extern "C" __global__ void group_norm_factors(const float2* __restrict__ sums, c
   }
 }
 
-// Eight numbers a thread where the channels allow it, else one.
-template <typename T, int COUNT>
+template <typename T>
 __device__ void apply(const T* __restrict__ input, const float2* __restrict__ factors, T* __restrict__ out,
                       int picture_length, int channels, int activate, long long length) {
-  struct __align__(sizeof(T) * COUNT) Several {
-    T values[COUNT];
-  };
+  constexpr int COUNT = Several<T>::COUNT;
   long long i = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * COUNT;
   if (i >= length) return;
-  Several several = *reinterpret_cast<const Several*>(input + i);
+  Several<T> several = *reinterpret_cast<const Several<T>*>(input + i);
   const float2* own = factors + i / picture_length * channels + i % channels;
 #pragma unroll
   for (int j = 0; j < COUNT; j++) {
     float x = to_float(several.values[j]) * own[j].x + own[j].y;
-    if (activate) x = x / (1.0f + __expf(-x));
+    if (activate) x = __fdividef(x, 1.0f + __expf(-x));
     several.values[j] = from_float<T>(x);
   }
-  *reinterpret_cast<Several*>(out + i) = several;
+  *reinterpret_cast<Several<T>*>(out + i) = several;
 }
 
-#define GROUP_NORM(name, type, several)                                                                              \
+#define GROUP_NORM(name, type)                                                                                       \
   extern "C" __global__ void group_norm_sums_##name(const type* input, float2* sums, int pixels, int channels,       \
                                                     int part_pixels) {                                               \
     sum_parts(input, sums, pixels, channels, part_pixels);                                                           \
@@ -73,11 +105,11 @@ __device__ void apply(const T* __restrict__ input, const float2* __restrict__ fa
   extern "C" __global__ void group_norm_apply_##name(const type* input, const float2* factors, type* out,            \
                                                      int picture_length, int channels, int activate,                 \
                                                      long long length) {                                             \
-    apply<type, several>(input, factors, out, picture_length, channels, activate, length);                           \
+    apply(input, factors, out, picture_length, channels, activate, length);                           \
   }
 
-GROUP_NORM(f32, float, 4)
-GROUP_NORM(bf16, bf16, 8)
+GROUP_NORM(f32, float)
+GROUP_NORM(bf16, bf16)
 
 // Clamps to [−1, 1] and rounds to bytes: ⌊255·(x + 1)/2 + 0.5⌋.
 template <typename T>

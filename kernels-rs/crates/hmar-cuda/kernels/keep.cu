@@ -7,6 +7,8 @@ constexpr int ITEMS = 8;
 extern "C" __global__ void __launch_bounds__(512) keep_least_confident(const float* confidence, uint8_t* mask,
                                                                          const DrawSettings* settings, int positions) {
   __shared__ BlockMemory<int> memory;
+  __shared__ Tally tally;
+  int turn = 0;
   int count = settings->open;
   confidence += (size_t)blockIdx.x * positions;
   mask += (size_t)blockIdx.x * positions;
@@ -20,13 +22,13 @@ extern "C" __global__ void __launch_bounds__(512) keep_least_confident(const flo
     keys[i] = set[i] ? ordered(confidence[position]) : 0;
     own += set[i];
   }
-  if (block_sum(own, memory) <= count) return;
+  if (block_count(own, tally, turn) <= count) return;
 
   auto up_to = [&](uint32_t key) {
     int sum = 0;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) sum += set[i] && keys[i] <= key;
-    return block_sum(sum, memory);
+    return block_count(sum, tally, turn);
   };
   // The count-th smallest key: all below stay masked, and of its equals the first that are still wanted.
   uint32_t threshold = smallest_key(0, 0xffffffffu, [&](uint32_t key) { return up_to(key) >= count; });

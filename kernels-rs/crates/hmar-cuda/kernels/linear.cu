@@ -36,7 +36,7 @@ __device__ __forceinline__ void finish(const Layer& layer, int row, int output, 
   }
 }
 
-#define LINEAR(outputs, rows, warps_o, warps_r, stages)                                                               \
+#define LINEAR(multiply, outputs, rows, warps_o, warps_r, stages)                                                               \
   extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32) linear_##outputs##x##rows##_bf16(               \
       const bf16* input, const bf16* weight, const float* bias, void* out, const float* gates,                        \
       const uint32_t* slots, int row_count, int inputs, int output_count, int ending, int gate_stride,                \
@@ -50,8 +50,9 @@ __device__ __forceinline__ void finish(const Layer& layer, int row, int output, 
         [&](int row, int output, float x, float y) { finish(layer, row, output, x, y); });                            \
   }
 
-LINEAR(64, 16, 4, 1, 8)
-LINEAR(64, 32, 4, 1, 6)
-LINEAR(64, 64, 4, 1, 6)
-LINEAR(64, 128, 4, 2, 4)
-LINEAR(128, 128, 2, 4, 4)
+LINEAR(multiply, 64, 16, 4, 1, 8)
+LINEAR(multiply, 64, 32, 4, 1, 6)
+LINEAR(multiply, 64, 64, 4, 1, 6)
+LINEAR(multiply, 64, 128, 4, 2, 4)
+LINEAR(multiply_large, 128, 128, 2, 4, 4)
+LINEAR(multiply_large, 160, 128, 2, 4, 4)

@@ -7,6 +7,7 @@
 
 #include <cooperative_groups.h>
 
+#include "group_product.cuh"
 #include "tensor_core.cuh"
 
 namespace cg = cooperative_groups;
@@ -43,7 +44,7 @@ __device__ __forceinline__ void multiply(const Product& product, StartRows start
   constexpr int THREADS = WARPS_O * WARPS_R * 32;
   constexpr int TILES_O = OUTPUTS / WARPS_O / 16, TILES_R = ROWS / WARPS_R / 8;
   constexpr int STAGE = (OUTPUTS + ROWS) * DEPTH, PITCH = OUTPUTS + 4;
-  extern __shared__ __align__(128) unsigned char memory[];
+  extern __shared__ __align__(1024) unsigned char memory[];
   bf16* stages = reinterpret_cast<bf16*>(memory);
   float* results = reinterpret_cast<float*>(memory);
 
@@ -143,5 +144,72 @@ __device__ __forceinline__ void multiply(const Product& product, StartRows start
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   // Nobody's shared memory goes while others read it.
   if (cluster > 1) cg::this_cluster().sync();
+#endif
+}
+
+// As `multiply`, for tiles large enough to be bound by arithmetic: on Hopper each four warps make 64 rows by OUTPUTS
+// results together; elsewhere it is `multiply`. `cluster` must be 1.
+template <int OUTPUTS, int ROWS, int WARPS_O, int WARPS_R, int STAGES, typename StartRows, typename Finish>
+__device__ __forceinline__ void multiply_large(const Product& product, StartRows start_rows, Finish finish) {
+#if HAS_GROUP_PRODUCTS
+  constexpr int THREADS = WARPS_O * WARPS_R * 32;
+  static_assert(ROWS == THREADS / 128 * 64, "four warps make 64 rows");
+  // The slot written is that of the step before the last: no warp reads it any more.
+  constexpr int AHEAD = STAGES - 2;
+  constexpr int STAGE = (OUTPUTS + ROWS) * DEPTH;
+  extern __shared__ __align__(1024) unsigned char memory[];
+  bf16* stages = reinterpret_cast<bf16*>(memory);
+  int first_output = blockIdx.x * OUTPUTS, first_row = blockIdx.y * ROWS;
+  int steps = (product.depth + DEPTH - 1) / DEPTH;
+  auto weights = [&](int step) { return stages + step % STAGES * STAGE; };
+  auto rows = [&](int step) { return weights(step) + OUTPUTS * DEPTH; };
+  auto start_weights = [&](int step) {
+    start_tile<OUTPUTS, THREADS>(weights(step), product.weight, first_output, product.outputs, step * DEPTH,
+                                 product.depth);
+  };
+
+  let_next_start();
+#pragma unroll
+  for (int step = 0; step < AHEAD; step++)
+    if (step < steps) start_weights(step);
+  wait_for_earlier();
+#pragma unroll
+  for (int step = 0; step < AHEAD; step++) {
+    if (step < steps) start_rows(rows(step), first_row, step * DEPTH);
+    commit_copies();
+  }
+
+  int group = threadIdx.x / 128, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  float sums[OUTPUTS / 2] = {};
+  for (int step = 0; step < steps; step++) {
+    wait_for_copies<AHEAD - 1>();
+    show_copies();
+    __syncthreads();
+    begin_group_products();
+#pragma unroll
+    for (int k = 0; k < DEPTH / 16; k++)
+      multiply_rows<OUTPUTS>(sums, describe_tile(rows(step) + group * 64 * DEPTH, k * 32),
+                              describe_tile(weights(step), k * 32));
+    commit_group_products();
+    if (step + AHEAD < steps) {
+      start_weights(step + AHEAD);
+      start_rows(rows(step + AHEAD), first_row, (step + AHEAD) * DEPTH);
+    }
+    commit_copies();
+    wait_for_group_products<1>();
+  }
+  wait_for_group_products<0>();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    int row = first_row + group * 64 + warp * 16 + lane / 4 + half * 8;
+    if (row >= product.rows) continue;
+#pragma unroll
+    for (int n = 0; n < OUTPUTS / 8; n++) {
+      int output = first_output + n * 8 + lane % 4 * 2;
+      if (output < product.outputs) finish(row, output, sums[n * 4 + half * 2], sums[n * 4 + half * 2 + 1]);
+    }
+  }
+#else
+  multiply<OUTPUTS, ROWS, WARPS_O, WARPS_R, STAGES>(product, start_rows, finish);
 #endif
 }

@@ -7,9 +7,9 @@ use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 
-/// Queries of a block of `attention_64_bf16`, and of one of its warps.
+/// Queries of a block of `attention_64_bf16`, and its threads.
 const QUERIES: usize = 64;
-const QUERIES_OF_A_WARP: usize = 16;
+const THREADS: usize = 128;
 
 /// Its shared memory: queries, two tiles of keys and of values, 72 elements a row, and two factors a row.
 const SHARED: usize = QUERIES * (5 * 72 * 2 + 2 * 4);
@@ -68,8 +68,7 @@ impl Attention<'_> {
     fn narrow(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {
         let queries = span.queries.len();
         let grid = (queries.div_ceil(QUERIES), self.shape.heads, self.shape.sequences);
-        let threads = 32 * queries.min(QUERIES).div_ceil(QUERIES_OF_A_WARP);
-        let launch = self.backend.launch("attention_64_bf16", grid, threads)?.shared(SHARED).overlapping();
+        let launch = self.backend.launch("attention_64_bf16", grid, THREADS)?.shared(SHARED).overlapping();
         let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
         let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);

@@ -19,6 +19,9 @@ const SMALL: Tile = Tile { outputs: 64, rows: 64, threads: 128, stages: 4 };
 /// For many: 160 channels are the released tokenizer's unit.
 const LARGE: Tile = Tile { outputs: 160, rows: 128, threads: 256, stages: 4 };
 
+/// Pixels of a block of `exact_convolution`.
+const EXACT_PIXELS: usize = 16;
+
 /// See [`hmar_ops::Backend::exact_convolution`].
 pub(crate) fn exact_convolution(
     backend: &CudaBackend,
@@ -28,7 +31,18 @@ pub(crate) fn exact_convolution(
     bias: &CudaBuffer<f32>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    plain(backend, "convolution_plain_f32", shape, input, weight, bias, None::<&Place>, out)
+    let MatrixShape { outputs, inputs, taps } = weight.shape();
+    // All weights, their rows one number apart from falling on one bank, and the patches of a block's pixels.
+    let depth = inputs * taps;
+    let shared = (outputs * (depth + 1) + EXACT_PIXELS * depth) * size_of::<f32>();
+    if taps != 9 || shape.walk != Walk::Same || shared > backend.context.shared_limit {
+        let name = "convolution_plain_f32";
+        return plain(backend, name, shape, input, weight, bias, None::<&Place>, out);
+    }
+    let launch = backend.launch("exact_convolution", rows(shape).div_ceil(EXACT_PIXELS), 256)?;
+    let launch = launch.shared(shared).read(input).read(weight).read(bias).write(out);
+    // SAFETY: the pictures hold `inputs` and `outputs` numbers a pixel.
+    unsafe { launch.count(rows(shape)).count(shape.side).count(inputs).count(outputs).submit() }
 }
 
 /// See [`hmar_ops::Backend::convolution`].
@@ -49,10 +63,10 @@ pub(crate) fn convolution(
     let rows = rows(shape);
     let tile = match outputs {
         0..=16 => NARROW,
-        _ if LARGE.blocks(rows, outputs) * 4 >= backend.context.multiprocessors * 3 => LARGE,
+        _ if LARGE.blocks(rows, outputs) * 2 >= backend.context.multiprocessors => LARGE,
         _ => SMALL,
     };
-    let cluster = tile.cluster(backend, rows, outputs, taps * inputs);
+    let cluster = if tile == LARGE { 1 } else { tile.cluster(backend, rows, outputs, taps * inputs) };
     let name = format!("convolution_{tile}_bf16");
     let launch = backend.launch(&name, tile.grid(rows, outputs, cluster), tile.threads)?;
     let launch = launch.shared(tile.shared()).cluster(cluster).overlapping();

@@ -18,8 +18,11 @@ const FEW: [Tile; 4] = [
     Tile { outputs: 64, rows: 128, threads: 256, stages: 4 },
 ];
 
-/// For many: the time is that of multiplying.
-const MANY: Tile = Tile { outputs: 128, rows: 128, threads: 256, stages: 4 };
+/// For many: the time is that of multiplying. The first whose outputs divide the layer's.
+const MANY: [Tile; 2] = [
+    Tile { outputs: 128, rows: 128, threads: 256, stages: 4 },
+    Tile { outputs: 160, rows: 128, threads: 256, stages: 4 },
+];
 
 /// Results of a block of the plain kernel along each side.
 const PLAIN: usize = 32;
@@ -27,7 +30,8 @@ const PLAIN: usize = 32;
 /// The tile for a product on so many multiprocessors.
 fn tile(rows: usize, outputs: usize, multiprocessors: usize) -> &'static Tile {
     let few = FEW.iter().find(|tile| rows <= tile.rows).unwrap_or(&FEW[3]);
-    if rows > few.rows && MANY.blocks(rows, outputs) >= multiprocessors { &MANY } else { few }
+    let many = MANY.iter().find(|tile| outputs.is_multiple_of(tile.outputs)).unwrap_or(&MANY[0]);
+    if rows > few.rows && 2 * many.blocks(rows, outputs) >= multiprocessors { many } else { few }
 }
 
 /// See [`hmar_ops::Backend::linear`].
@@ -50,7 +54,7 @@ pub(crate) fn linear(
         return unsafe { launch.submit() };
     }
     let tile = tile(rows, outputs, backend.context.multiprocessors);
-    let cluster = tile.cluster(backend, rows, outputs, inputs);
+    let cluster = if MANY.contains(tile) { 1 } else { tile.cluster(backend, rows, outputs, inputs) };
     let launch =
         backend.launch(&format!("linear_{tile}_bf16"), tile.grid(rows, outputs, cluster), tile.threads)?;
     let launch = launch.shared(tile.shared()).cluster(cluster);
