@@ -1,8 +1,11 @@
 //! Convolutions.
 
+mod boxes;
+
 use hmar_error::Result;
 use hmar_ops::{ConvolutionShape, MatrixShape, Precision, Walk};
 
+use self::boxes::Block;
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
@@ -59,6 +62,9 @@ pub(crate) fn convolution(
     if weight.precision() == Precision::F32 || !inputs.is_multiple_of(8) {
         let name = backend.named_for_features("convolution_plain");
         return plain(backend, &name, shape, input, weight, bias, residual, out);
+    }
+    if let Some(block) = Block::choose(backend, shape, weight.shape()) {
+        return block.convolve(backend, shape, input, weight, bias, residual, out);
     }
     let rows = rows(shape);
     let tile = match outputs {

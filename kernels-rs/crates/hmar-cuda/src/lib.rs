@@ -24,6 +24,7 @@ mod profile;
 mod quantizer;
 mod sampling;
 mod staging;
+mod tensor_map;
 
 pub use backend::CudaBackend;
 pub use buffer::CudaBuffer;

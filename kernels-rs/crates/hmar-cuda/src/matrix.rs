@@ -1,6 +1,6 @@
 //! Weights: `[outputs, taps, inputs]` row by row, bfloat16 or float32, uploaded while the file is read.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::sys::CUdeviceptr;
 use hmar_error::Result;
@@ -17,6 +17,8 @@ pub struct CudaMatrix {
     memory: Memory,
     shape: MatrixShape,
     precision: Precision,
+    /// The same weights for convolutions of enlarged pictures, once there was one.
+    folded: OnceLock<Memory>,
 }
 
 impl CudaMatrix {
@@ -28,6 +30,10 @@ impl CudaMatrix {
     /// What its elements are.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    pub(crate) fn folded(&self) -> &OnceLock<Memory> {
+        &self.folded
     }
 
     /// Bytes the weights take.
@@ -56,7 +62,7 @@ impl CudaBackend {
         let precision = if self.precision() == Precision::F32 { Precision::F32 } else { precision };
         let elements = shape.outputs * shape.inputs * shape.taps;
         let memory = Memory::zeroed(&self.context, elements * features::width(precision))?;
-        let matrix = CudaMatrix { memory, shape, precision };
+        let matrix = CudaMatrix { memory, shape, precision, folded: OnceLock::new() };
         Ok(CudaMatrixBuilder { matrix, staging: self.staging.clone(), sent: 0 })
     }
 }
