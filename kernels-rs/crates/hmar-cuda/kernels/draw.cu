@@ -26,22 +26,31 @@ struct Memory {
   };
 };
 
+// Where a token's logit lies in shared memory, apart from the banks of the threads beside.
+template <int ITEMS>
+__device__ __forceinline__ int staged(int token) {
+  return token + token / ITEMS;
+}
+
+// Reads the row in order and hands every thread its neighbouring tokens.
 template <int ITEMS>
 __device__ void guide(Row<ITEMS>& row, const float* logits, size_t other_half, bool guided, const DrawSettings& settings,
                       int vocabulary) {
+  extern __shared__ float stage[];
   float toward = (float)(1.0 + settings.guidance), away = (float)settings.guidance;
+  for (int token = threadIdx.x; token < vocabulary; token += blockDim.x) {
+    float logit = logits[token];
+    if (guided) logit = __fsub_rn(__fmul_rn(toward, logit), __fmul_rn(away, logits[token + other_half]));
+    if (settings.temperature != 1.0f) logit = __fdiv_rn(logit, settings.temperature);
+    stage[staged<ITEMS>(token)] = logit;
+  }
+  __syncthreads();
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) {
     int token = threadIdx.x * ITEMS + i;
-    row.keys[i] = 0;
-    row.logits[i] = -INFINITY;
-    if (token < vocabulary) {
-      float logit = logits[token];
-      if (guided) logit = __fsub_rn(__fmul_rn(toward, logit), __fmul_rn(away, logits[token + other_half]));
-      if (settings.temperature != 1.0f) logit = __fdiv_rn(logit, settings.temperature);
-      row.logits[i] = logit;
-      row.keys[i] = ordered(logit);
-    }
+    bool there = token < vocabulary;
+    row.logits[i] = there ? stage[staged<ITEMS>(token)] : -INFINITY;
+    row.keys[i] = there ? ordered(row.logits[i]) : 0;
   }
 }
 
@@ -115,6 +124,7 @@ __device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, M
 template <int ITEMS>
 __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* settings_on_device, uint32_t* tokens,
                      float* confidence, int positions, int vocabulary, int halves) {
+  extern __shared__ float stage[];
   __shared__ Memory memory;
   __shared__ int drawn;
   int turn = 0;
@@ -157,7 +167,7 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
     int token = threadIdx.x * ITEMS + i;
     cumulative += row.weights[i];
     if (row.weights[i] > 0 && cumulative > goal) first = min(first, token);
-    if (token < vocabulary) logits[token] = row.keys[i] ? row.logits[i] : -INFINITY;
+    if (token < vocabulary) stage[staged<ITEMS>(token)] = row.keys[i] ? row.logits[i] : -INFINITY;
   }
   atomicMin(&drawn, first);
   __syncthreads();
@@ -168,6 +178,7 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
       confidence[place] = (float)(row.weights[i] / total);
     }
   }
+  for (int token = threadIdx.x; token < vocabulary; token += blockDim.x) logits[token] = stage[staged<ITEMS>(token)];
 }
 
 #define DRAW(items)                                                                                                 \

@@ -12,7 +12,7 @@ struct Layer {
 };
 
 __device__ __forceinline__ float gelu(float x) {
-  return x / (1.0f + __expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
+  return __fdividef(x, 1.0f + __expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
 }
 
 // A pair of neighbouring outputs of a row.

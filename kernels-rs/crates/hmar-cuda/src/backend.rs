@@ -11,6 +11,7 @@ use crate::context::{Context, MemoryUse};
 use crate::features::CudaFeatures;
 use crate::graph::{CudaMark, CudaRecording};
 use crate::kernels::{DevicePointer, Kernels};
+use crate::library::Library;
 use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
 use crate::profile::Profile;
 use crate::staging::Staging;
@@ -30,6 +31,8 @@ pub struct CudaBackend {
     images_at_once: usize,
     pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
+    /// For products of many rows, where it is installed.
+    pub(crate) library: Option<Library>,
     pub(crate) staging: Arc<Staging>,
     pub(crate) kernels: Kernels,
     pub(crate) context: Arc<Context>,
@@ -47,6 +50,7 @@ impl CudaBackend {
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
+            library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
             kernels: Kernels::load(&context)?,
             context,

@@ -75,7 +75,7 @@ pub(crate) fn convolution(
     let cluster = if tile == LARGE { 1 } else { tile.cluster(backend, rows, outputs, taps * inputs) };
     let name = format!("convolution_{tile}_bf16");
     let launch = backend.launch(&name, tile.grid(rows, outputs, cluster), tile.threads)?;
-    let launch = launch.shared(tile.shared()).cluster(cluster).overlapping();
+    let launch = launch.shared(tile.shared(taps * inputs, cluster)).cluster(cluster).overlapping();
     let launch = launch.read(input).read(weight).read(bias).read_optional(residual).write(out);
     // SAFETY: the pictures hold `inputs` and `outputs` channels of the shape's pixels; others are not touched.
     unsafe { dimensions(launch, shape, weight.shape()).count(cluster).submit() }

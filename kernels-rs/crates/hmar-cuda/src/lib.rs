@@ -15,6 +15,7 @@ mod features;
 mod graph;
 mod group_norm;
 mod kernels;
+mod library;
 mod linear;
 mod matrix;
 mod norm;

@@ -1,12 +1,15 @@
 //! Linear layers: products with the endings of the blocks.
 
+use cudarc::driver::sys::CUdeviceptr;
+use half::bf16;
 use hmar_error::Result;
 use hmar_ops::{LinearOutput, MatrixShape, Precision};
 
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
-use crate::kernels::{Launch, Place, Within};
+use crate::kernels::{DevicePointer, Launch, Place, Within};
+use crate::library::{Ending, Library, Operands, Size};
 use crate::matrix::CudaMatrix;
 use crate::product::Tile;
 
@@ -23,6 +26,14 @@ const MANY: [Tile; 2] = [
     Tile { outputs: 128, rows: 128, threads: 256, stages: 4 },
     Tile { outputs: 160, rows: 128, threads: 256, stages: 4 },
 ];
+
+/// Rows from which on the library is faster.
+const LIBRARY_ROWS: usize = 160;
+
+/// Bytes of a product that waits for its gates: what the second-level cache of a large GPU keeps.
+const PRODUCT: usize = 24 << 20;
+
+const THREADS: usize = 256;
 
 /// Results of a block of the plain kernel along each side.
 const PLAIN: usize = 32;
@@ -53,14 +64,81 @@ pub(crate) fn linear(
         // SAFETY: the input holds `rows` rows of `inputs` numbers, the output of `outputs`; the gates lie in their table.
         return unsafe { launch.submit() };
     }
+    if let Some(library) = &backend.library
+        && rows >= LIBRARY_ROWS
+        && inputs.is_multiple_of(8)
+        && outputs.is_multiple_of(8)
+    {
+        return by_library(backend, library, rows, shape, input, weight, bias, out);
+    }
     let tile = tile(rows, outputs, backend.context.multiprocessors);
     let cluster = if MANY.contains(tile) { 1 } else { tile.cluster(backend, rows, outputs, inputs) };
     let launch =
         backend.launch(&format!("linear_{tile}_bf16"), tile.grid(rows, outputs, cluster), tile.threads)?;
-    let launch = launch.shared(tile.shared()).cluster(cluster);
+    let launch = launch.shared(tile.shared(inputs, cluster)).cluster(cluster);
     let launch = launch.overlapping().read(input).read(weight).read(bias);
     // SAFETY: as above; rows and outputs beyond the last are neither read nor written.
     unsafe { ending(launch, rows, shape, out).count(cluster).submit() }
+}
+
+/// The same by a library, whose products end in fewer ways: gates are applied after it, part by part, while the product
+/// is in the cache.
+#[allow(clippy::too_many_arguments, reason = "those of a layer, and the library")]
+fn by_library(
+    backend: &CudaBackend,
+    library: &Library,
+    rows: usize,
+    MatrixShape { outputs, inputs, .. }: MatrixShape,
+    input: &CudaFeatures,
+    weight: &CudaMatrix,
+    bias: &CudaBuffer<f32>,
+    out: LinearOutput<'_, CudaBackend>,
+) -> Result<()> {
+    let mut scratch = backend.scratch();
+    let multiply = |rows, first: usize, ending, bias, out| {
+        let size = Size { rows, inputs, outputs, ending };
+        let input = input.pointer() + (first * inputs * size_of::<bf16>()) as CUdeviceptr;
+        library.multiply(size, &Operands { input, weight: weight.pointer(), bias, out })
+    };
+    match out {
+        LinearOutput::Float32(out) => multiply(rows, 0, Ending::BiasedFloat32, bias.pointer(), out.pointer()),
+        LinearOutput::Features(out) => {
+            let bias = rounded(backend, outputs, bias, &mut scratch)?;
+            multiply(rows, 0, Ending::Features, bias, out.pointer())
+        }
+        LinearOutput::Gelu(out) => {
+            let bias = rounded(backend, outputs, bias, &mut scratch)?;
+            multiply(rows, 0, Ending::Gelu, bias, out.pointer())
+        }
+        LinearOutput::GatedResidual { residual, gate, rows: grouping } => {
+            let gates = gate.table.at(gate.offset * size_of::<f32>());
+            let part = (PRODUCT / (outputs * size_of::<f32>())).clamp(1, rows);
+            for first in (0..rows).step_by(part) {
+                let count = part.min(rows - first);
+                multiply(count, first, Ending::Float32, 0, scratch.pointer())?;
+                let fours = count * outputs / 4;
+                let launch = backend.launch("gated_residual", fours.div_ceil(THREADS), THREADS)?;
+                let launch = launch.read(&*scratch).read(bias).read(&gates).read(grouping.slots);
+                let launch = launch.write(residual).count(first).count(outputs).count(gate.stride);
+                // SAFETY: the scratch memory holds the product's rows, the residual all rows.
+                unsafe { launch.count(grouping.per_sequence).count(fours).submit()? };
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A bias in bfloat16, as the library adds it to bfloat16, in the scratch memory.
+fn rounded(
+    backend: &CudaBackend,
+    outputs: usize,
+    bias: &CudaBuffer<f32>,
+    scratch: &mut CudaBuffer<u8>,
+) -> Result<CUdeviceptr> {
+    let launch = backend.launch("narrow_bf16", outputs.div_ceil(THREADS), THREADS)?;
+    // SAFETY: the bias holds `outputs` numbers, the scratch memory more.
+    unsafe { launch.read(bias).write(scratch).count(outputs).submit()? };
+    Ok(scratch.pointer())
 }
 
 /// The arguments from the output on.

@@ -30,9 +30,11 @@ impl fmt::Display for Tile {
 }
 
 impl Tile {
-    /// Bytes of shared memory: the steps' operands, and after them the results in the same place.
-    pub(crate) fn shared(&self) -> usize {
-        let stages = self.stages * (self.outputs + self.rows) * DEPTH * 2;
+    /// Bytes of shared memory where `cluster` blocks share sums of `depth` products: the steps' operands, and after them
+    /// the results in the same place. A kernel whose steps are few leaves the rest to the next one.
+    pub(crate) fn shared(&self, depth: usize, cluster: usize) -> usize {
+        let steps = depth.div_ceil(DEPTH).div_ceil(cluster);
+        let stages = self.stages.min(steps) * (self.outputs + self.rows) * DEPTH * 2;
         stages.max(self.rows * (self.outputs + 4) * size_of::<f32>())
     }
 

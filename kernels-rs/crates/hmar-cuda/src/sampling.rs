@@ -46,8 +46,16 @@ pub(crate) fn draw_tokens(
     let items = tokens_of_a_thread(vocabulary);
     let threads = threads("codes", vocabulary, items)?;
     let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?;
-    let launch = launch.write(logits).read_optional(only).read(settings).write(tokens).write(confidence);
-    // SAFETY: the logits hold `halves` times `images·positions` rows of `vocabulary`, the others as many elements.
+    let staged = vocabulary + vocabulary.div_ceil(items);
+    let launch = launch
+        .shared(staged * size_of::<f32>())
+        .write(logits)
+        .read_optional(only)
+        .read(settings)
+        .write(tokens)
+        .write(confidence);
+    // SAFETY: the logits hold `halves` times `images·positions` rows of `vocabulary`, the others as many elements; a row and a number for
+    // every thread fit in the shared memory.
     unsafe { launch.count(positions).count(vocabulary).count(halves).submit() }
 }
 
