@@ -3,7 +3,7 @@
 use hmar_error::Result;
 use hmar_ops::GroupNorm;
 
-use crate::backend::CudaBackend;
+use crate::backend::{CudaBackend, SCRATCH};
 use crate::features::CudaFeatures;
 use crate::kernels::Within;
 
@@ -44,6 +44,7 @@ pub(crate) fn group_norm(
     let threads = threads.next_multiple_of(32);
     let launch = backend.launch_features("group_norm_sums", (parts, images), threads)?.overlapping();
     let launch = launch.shared(threads / across * channels * PAIR).read(input).write(&mut sums);
+    assert!(images * GROUPS * parts * PAIR <= SCRATCH, "the sums fit in the scratch memory");
     // SAFETY: the input holds the pictures, the scratch memory a pair for every part of every group.
     unsafe { launch.count(pixels).count(channels).count(part_pixels).submit()? };
 
