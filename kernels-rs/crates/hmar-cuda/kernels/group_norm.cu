@@ -105,7 +105,7 @@ __device__ void apply(const T* __restrict__ input, const float2* __restrict__ su
   }
   int start = blockIdx.x * block_pixels, end = min(start + block_pixels, pixels);
   size_t picture = (size_t)blockIdx.y * pixels * channels + column;
-#pragma unroll 4
+#pragma unroll 2
   for (int pixel = start + row; pixel < end; pixel += down) {
     size_t at = picture + (size_t)pixel * channels;
     Several<T> several = *reinterpret_cast<const Several<T>*>(input + at);
