@@ -18,12 +18,15 @@ __device__ void sum_parts(const T* __restrict__ input, float2* __restrict__ sums
                           int part_pixels) {
   constexpr int COUNT = Several<T>::COUNT;
   extern __shared__ float2 of_channels[];
+  let_next_start();
   int across = channels / COUNT, down = blockDim.x / across, width = channels / GROUPS;
   int row = threadIdx.x / across, column = threadIdx.x % across * COUNT;
   int start = blockIdx.x * part_pixels, end = min(start + part_pixels, pixels);
   input += (size_t)blockIdx.y * pixels * channels + column;
   float sum[COUNT] = {}, squares[COUNT] = {};
+  wait_for_earlier();
   if (row < down) {
+#pragma unroll 4
     for (int pixel = start + row; pixel < end; pixel += down) {
       Several<T> several = *reinterpret_cast<const Several<T>*>(input + (size_t)pixel * channels);
 #pragma unroll
@@ -54,58 +57,78 @@ __device__ void sum_parts(const T* __restrict__ input, float2* __restrict__ sums
   }
 }
 
-// A factor and a summand for every channel of every picture; a block a picture, a warp a group.
-extern "C" __global__ void __launch_bounds__(1024) group_norm_factors(const float2* __restrict__ sums, const float* __restrict__ weight,
-                                              const float* __restrict__ bias, float2* __restrict__ factors, int parts,
-                                              int pixels, int channels) {
-  __shared__ double means[GROUPS], deviations[GROUPS];
-  int width = channels / GROUPS, group = threadIdx.x / 32, lane = threadIdx.x % 32;
-  double sum = 0, squares = 0;
-  for (int part = lane; part < parts; part += 32) {
-    float2 both = sums[(blockIdx.x * GROUPS + group) * parts + part];
-    sum += both.x;
-    squares += both.y;
-  }
-  sum = warp_sum_of(sum);
-  squares = warp_sum_of(squares);
-  if (lane == 0) {
-    double count = (double)pixels * width, mean = sum / count;
-    means[group] = mean;
-    deviations[group] = rsqrt(fmax(squares / count - mean * mean, 0.0) + 1e-6);
-  }
-  __syncthreads();
-  for (int channel = threadIdx.x; channel < channels; channel += blockDim.x) {
-    double factor = deviations[channel / width] * weight[channel];
-    factors[blockIdx.x * channels + channel] = {(float)factor, (float)(bias[channel] - means[channel / width] * factor)};
-  }
-}
+// Mean and inverse deviation of every group of a picture from its parts' sums; all blocks come to the same.
+struct Moments {
+  double means[GROUPS], inverses[GROUPS];
 
+  __device__ __forceinline__ void find(const float2* __restrict__ sums, int parts, double count) {
+    int lane = threadIdx.x % 32;
+    for (int group = threadIdx.x / 32; group < GROUPS; group += blockDim.x / 32) {
+      double sum = 0, squares = 0;
+      for (int part = lane; part < parts; part += 32) {
+        float2 both = sums[group * parts + part];
+        sum += both.x;
+        squares += both.y;
+      }
+      sum = warp_sum_of(sum);
+      squares = warp_sum_of(squares);
+      if (lane != 0) continue;
+      double mean = sum / count;
+      means[group] = mean;
+      inverses[group] = rsqrt(fmax(squares / count - mean * mean, 0.0) + 1e-6);
+    }
+    __syncthreads();
+  }
+};
+
+// A block normalises a part of a picture's pixels, not the parts that were summed: grid (blocks, images). A thread
+// keeps to its channels.
 template <typename T>
-__device__ void apply(const T* __restrict__ input, const float2* __restrict__ factors, T* __restrict__ out,
-                      int picture_length, int channels, int activate, long long length) {
+__device__ void apply(const T* __restrict__ input, const float2* __restrict__ sums, const float* __restrict__ weight,
+                      const float* __restrict__ bias, T* __restrict__ out, int parts, int pixels, int channels,
+                      int block_pixels, int activate) {
   constexpr int COUNT = Several<T>::COUNT;
-  long long i = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * COUNT;
-  if (i >= length) return;
-  Several<T> several = *reinterpret_cast<const Several<T>*>(input + i);
-  const float2* own = factors + i / picture_length * channels + i % channels;
+  __shared__ Moments moments;
+  let_next_start();
+  int across = channels / COUNT, down = blockDim.x / across, width = channels / GROUPS;
+  int row = threadIdx.x / across, column = threadIdx.x % across * COUNT;
+  wait_for_earlier();
+  moments.find(sums + (size_t)blockIdx.y * GROUPS * parts, parts, (double)pixels * width);
+  if (row >= down) return;
+  float factors[COUNT], offsets[COUNT];
 #pragma unroll
-  for (int j = 0; j < COUNT; j++) {
-    float x = to_float(several.values[j]) * own[j].x + own[j].y;
-    if (activate) x = __fdividef(x, 1.0f + __expf(-x));
-    several.values[j] = from_float<T>(x);
+  for (int i = 0; i < COUNT; i++) {
+    int channel = column + i, group = channel / width;
+    double factor = moments.inverses[group] * weight[channel];
+    factors[i] = (float)factor;
+    offsets[i] = (float)(bias[channel] - moments.means[group] * factor);
   }
-  *reinterpret_cast<Several<T>*>(out + i) = several;
+  int start = blockIdx.x * block_pixels, end = min(start + block_pixels, pixels);
+  size_t picture = (size_t)blockIdx.y * pixels * channels + column;
+#pragma unroll 2
+  for (int pixel = start + row; pixel < end; pixel += down) {
+    size_t at = picture + (size_t)pixel * channels;
+    Several<T> several = *reinterpret_cast<const Several<T>*>(input + at);
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      float x = to_float(several.values[i]) * factors[i] + offsets[i];
+      if (activate) x = __fdividef(x, 1.0f + __expf(-x));
+      several.values[i] = from_float<T>(x);
+    }
+    *reinterpret_cast<Several<T>*>(out + at) = several;
+  }
 }
 
-#define GROUP_NORM(name, type)                                                                                       \
-  extern "C" __global__ void group_norm_sums_##name(const type* input, float2* sums, int pixels, int channels,       \
-                                                    int part_pixels) {                                               \
-    sum_parts(input, sums, pixels, channels, part_pixels);                                                           \
-  }                                                                                                                  \
-  extern "C" __global__ void group_norm_apply_##name(const type* input, const float2* factors, type* out,            \
-                                                     int picture_length, int channels, int activate,                 \
-                                                     long long length) {                                             \
-    apply(input, factors, out, picture_length, channels, activate, length);                           \
+#define GROUP_NORM(name, type)                                                                                        \
+  extern "C" __global__ void __launch_bounds__(1024) group_norm_sums_##name(const type* input, float2* sums,          \
+                                                                            int pixels, int channels,                 \
+                                                                            int part_pixels) {                        \
+    sum_parts(input, sums, pixels, channels, part_pixels);                                                            \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(1024) group_norm_apply_##name(                                         \
+      const type* input, const float2* sums, const float* weight, const float* bias, type* out, int parts,            \
+      int pixels, int channels, int block_pixels, int activate) {                                                     \
+    apply(input, sums, weight, bias, out, parts, pixels, channels, block_pixels, activate);                           \
   }
 
 GROUP_NORM(f32, float)
