@@ -23,29 +23,55 @@ extern "C" __global__ void embed_start(const float* __restrict__ classes, const 
   if (i < length) out[i] = classes[(size_t)slots[i / row_length] * width + i % width] + start[i % row_length];
 }
 
-// A later scale: its embedded latent, position and, where masked, the mask's embedding; the same in both halves.
+// A later scale: its embedded latent, position and, where masked, the mask's embedding; the same in both halves. A block
+// a row of the output.
 extern "C" __global__ void embed_scale(const float* __restrict__ embedded, const float* __restrict__ positional,
                                        const uint8_t* __restrict__ mask, const float* __restrict__ mask_embedding,
-                                       float* __restrict__ out, int images, int positions, int width, int per_sequence,
-                                       int at, int length) {
-  int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= length) return;
-  int channel = i % width, position = i / width % positions, sequence = i / width / positions;
-  int row = sequence % images * positions + position;
-  float x = embedded[(size_t)row * width + channel] + positional[(size_t)position * width + channel];
-  if (mask != nullptr && mask[row] != 0) x += mask_embedding[channel];
-  out[((size_t)sequence * per_sequence + at + position) * width + channel] = x;
+                                       float* __restrict__ out, int images, int width, int per_sequence, int at) {
+  int position = blockIdx.x, sequence = blockIdx.y;
+  int row = sequence % images * gridDim.x + position;
+  bool masked = mask != nullptr && mask[row] != 0;
+  embedded += (size_t)row * width;
+  positional += (size_t)position * width;
+  out += ((size_t)sequence * per_sequence + at + position) * width;
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    float x = embedded[i] + positional[i];
+    if (masked) x += mask_embedding[i];
+    out[i] = x;
+  }
 }
 
-// `out = input · weightᵀ` for few inputs, in float32: a thread an output.
+// Rows that share the weights a thread reads.
+constexpr int TOGETHER = 16;
+
+// `out = input · weightᵀ` for few inputs, in float32: a thread an output of TOGETHER rows.
 extern "C" __global__ void project(const float* __restrict__ input, const float* __restrict__ weight,
-                                   float* __restrict__ out, int inputs, int outputs) {
-  int output = blockIdx.x * blockDim.x + threadIdx.x;
-  extern __shared__ float row[];
-  for (int i = threadIdx.x; i < inputs; i += blockDim.x) row[i] = input[(size_t)blockIdx.y * inputs + i];
+                                   float* __restrict__ out, int rows, int inputs, int outputs) {
+  extern __shared__ __align__(16) float some[];  // by input, then by row
+  int first = blockIdx.x * TOGETHER, output = blockIdx.y * blockDim.x + threadIdx.x;
+  for (int i = threadIdx.x; i < inputs * TOGETHER; i += blockDim.x) {
+    int row = first + i / inputs;
+    some[i % inputs * TOGETHER + i / inputs] = row < rows ? input[(size_t)row * inputs + i % inputs] : 0;
+  }
   __syncthreads();
   if (output >= outputs) return;
-  float sum = 0;
-  for (int i = 0; i < inputs; i++) sum += row[i] * weight[(size_t)output * inputs + i];
-  out[(size_t)blockIdx.y * outputs + output] = sum;
+  weight += (size_t)output * inputs;
+  float sums[TOGETHER] = {};
+  auto add = [&](int i, float w) {
+#pragma unroll
+    for (int row = 0; row < TOGETHER; row++) sums[row] += some[i * TOGETHER + row] * w;
+  };
+  // Rows of weights are aligned for four numbers at once where there are only whole fours.
+  int fours = inputs % 4 == 0 ? inputs : 0;
+  for (int i = 0; i < fours; i += 4) {
+    float4 w = *reinterpret_cast<const float4*>(weight + i);
+    add(i, w.x);
+    add(i + 1, w.y);
+    add(i + 2, w.z);
+    add(i + 3, w.w);
+  }
+  for (int i = fours; i < inputs; i++) add(i, weight[i]);
+#pragma unroll
+  for (int row = 0; row < TOGETHER; row++)
+    if (first + row < rows) out[(size_t)(first + row) * outputs + output] = sums[row];
 }

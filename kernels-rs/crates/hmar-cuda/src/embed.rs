@@ -32,13 +32,12 @@ pub(crate) fn embed_scale(
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let EmbedScale { images, sequences, positions, width, per_sequence, at, first, .. } = scale;
-    let length = sequences * positions * width;
-    let launch = backend.launch("embed_scale", length.div_ceil(THREADS), THREADS)?;
+    let launch = backend.launch("embed_scale", (positions, sequences), THREADS)?;
     let masked = scale.masked.as_ref();
     let launch = launch.read(scale.embedded).read(&scale.positional.at(first * width * size_of::<f32>()));
     let launch = launch.read_optional(masked.map(|masked| masked.mask));
     let launch = launch.read_optional(masked.map(|masked| masked.embedding)).write(out);
-    let launch = launch.count(images).count(positions).count(width).count(per_sequence).count(at);
+    let launch = launch.count(images).count(width).count(per_sequence).count(at);
     // SAFETY: `embedded` holds the images' rows, `out` the sequences', the mask one number a position.
-    unsafe { launch.count(length).submit() }
+    unsafe { launch.submit() }
 }

@@ -175,6 +175,9 @@ fn ending<'a>(
 /// Outputs of a block of `project`.
 const PROJECTED: usize = 256;
 
+/// Its rows.
+const TOGETHER: usize = 16;
+
 /// See [`hmar_ops::Backend::project`].
 pub(crate) fn project(
     backend: &CudaBackend,
@@ -184,8 +187,9 @@ pub(crate) fn project(
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let MatrixShape { outputs, inputs, .. } = weight.shape();
-    let launch = backend.launch("project", (outputs.div_ceil(PROJECTED), rows), PROJECTED)?;
-    let launch = launch.shared(inputs * size_of::<f32>()).read(input).read(weight).write(out);
-    // SAFETY: the input holds `rows` rows, the output too; the shared memory one of the input's.
-    unsafe { launch.count(inputs).count(outputs).submit() }
+    let grid = (rows.div_ceil(TOGETHER), outputs.div_ceil(PROJECTED));
+    let launch = backend.launch("project", grid, PROJECTED)?;
+    let launch = launch.shared(TOGETHER * inputs * size_of::<f32>()).read(input).read(weight).write(out);
+    // SAFETY: the input holds `rows` rows, the output too; the shared memory TOGETHER of the input's.
+    unsafe { launch.count(rows).count(inputs).count(outputs).submit() }
 }

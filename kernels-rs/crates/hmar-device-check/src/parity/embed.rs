@@ -1,9 +1,12 @@
 //! The transformer's inputs: the CPU's numbers.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, EmbedScale, Masking, Precision, Rows};
+use hmar_ops::{Backend, EmbedScale, Masking, MatrixShape, Precision, Rows};
 
-use crate::check::{Check, Ctx, Outcome, Random, downloaded, features, poisoned_features, uploaded, widened};
+use crate::check::{
+    Check, Ctx, Outcome, Random, Timing, downloaded, features, matrix, poisoned, poisoned_features, uploaded,
+    widened,
+};
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
@@ -12,7 +15,79 @@ pub fn checks() -> Vec<Check> {
         let name = format!("embed scale, masked: {masked}");
         checks.push(Check::new(name, move |ctx| embed_scale(ctx, masked)));
     }
+    for (rows, inputs, outputs) in
+        [(1, 16, 64), (17, 33, 300), (70, 64, 1920), (256, 32, 1024), (16_384, 32, 1024)]
+    {
+        let name = format!("project {rows}×{inputs} → {outputs}");
+        checks.push(Check::new(name, move |ctx| project(ctx, rows, inputs, outputs)));
+    }
+    for images in [1, 64] {
+        let name = format!("embed scale timed, {images} images");
+        checks.push(Check::new(name, move |ctx| embed_scale_timed(ctx, images)));
+    }
     checks
+}
+
+/// Latents into the model's width, within a rounding of every term.
+fn project(ctx: &Ctx, rows: usize, inputs: usize, outputs: usize) -> Result<Outcome> {
+    let gpu = ctx.gpu(Precision::Bf16);
+    let mut random = Random::new((rows + inputs) as u64);
+    let (input, weights) = (random.uniforms(rows * inputs), random.uniforms(outputs * inputs));
+    let shape = MatrixShape { outputs, inputs, taps: 1 };
+    let weight = matrix(gpu, shape, Precision::F32, &weights)?;
+    let on_gpu = uploaded(gpu, &input)?;
+    let mut out = poisoned(gpu, rows * outputs)?;
+    gpu.project(rows, &on_gpu, &weight, &mut out)?;
+    let exact: Vec<f64> = input
+        .chunks_exact(inputs)
+        .flat_map(|row| weights.chunks_exact(inputs).map(|weight| exact_product(row, weight)))
+        .collect();
+    // A sum of n terms below 1 is off by at most n roundings of n.
+    let bound = (inputs * inputs) as f64 * f64::from(f32::EPSILON) / 2.0;
+    let outcome = Outcome::within(&downloaded(gpu, &out, rows * outputs)?, &exact, |_| bound);
+    if !ctx.timed {
+        return Ok(outcome);
+    }
+    let microseconds = ctx.time(gpu, |_| gpu.project(rows, &on_gpu, &weight, &mut out))?;
+    let bytes = 4.0 * (rows * (inputs + outputs) + inputs * outputs) as f64;
+    Ok(outcome.timed(Timing { microseconds, bytes, flops: 2.0 * (rows * inputs * outputs) as f64 }))
+}
+
+fn exact_product(x: &[f32], y: &[f32]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+}
+
+/// The last scale of d16, masked, for both halves.
+fn embed_scale_timed(ctx: &Ctx, images: usize) -> Result<Outcome> {
+    if !ctx.timed {
+        return Ok(Outcome::default());
+    }
+    let gpu = ctx.gpu(Precision::Bf16);
+    let (positions, width) = (256, 1024);
+    let mut random = Random::new(5);
+    let embedded = uploaded(gpu, &random.uniforms(images * positions * width))?;
+    let positional = uploaded(gpu, &random.uniforms(positions * width))?;
+    let embedding = uploaded(gpu, &random.uniforms(width))?;
+    let mask: Vec<u8> = (0..images * positions).map(|_| random.below(2) as u8).collect();
+    let mask = uploaded(gpu, &mask)?;
+    let mut out = gpu.allocate::<f32>(2 * images * positions * width)?;
+    let microseconds = ctx.time(gpu, |_| {
+        let scale = EmbedScale {
+            images,
+            sequences: 2 * images,
+            positions,
+            width,
+            per_sequence: positions,
+            at: 0,
+            embedded: &embedded,
+            positional: &positional,
+            first: 0,
+            masked: Some(Masking { mask: &mask, embedding: &embedding }),
+        };
+        gpu.embed_scale(scale, &mut out)
+    })?;
+    let bytes = 4.0 * ((3 * images + 1) * positions * width) as f64;
+    Ok(Outcome::default().timed(Timing { microseconds, bytes, flops: 0.0 }))
 }
 
 const WIDTH: usize = 192;
