@@ -70,9 +70,11 @@ __device__ __forceinline__ unsigned long long block_tally(unsigned long long x, 
   turn ^= 1;
   if (threadIdx.x % 32 == 0) tally.warps[turn][threadIdx.x / 32] = (high << HALF) + low;
   __syncthreads();
-  unsigned long long sum = 0;
-  for (int warp = 0; warp < blockDim.x / 32; warp++) sum += tally.warps[turn][warp];
-  return sum;
+  int lane = threadIdx.x % 32;
+  unsigned long long part = lane < blockDim.x / 32 ? tally.warps[turn][lane] : 0;
+  low = __reduce_add_sync(0xffffffffu, (uint32_t)part & ((1u << HALF) - 1));
+  high = __reduce_add_sync(0xffffffffu, (uint32_t)(part >> HALF));
+  return (high << HALF) + low;
 }
 
 // The same for numbers whose sum over a warp is below 2³¹.
@@ -81,7 +83,6 @@ __device__ __forceinline__ int block_count(int x, Tally& tally, int& turn) {
   turn ^= 1;
   if (threadIdx.x % 32 == 0) tally.warps[turn][threadIdx.x / 32] = x;
   __syncthreads();
-  int sum = 0;
-  for (int warp = 0; warp < blockDim.x / 32; warp++) sum += (int)tally.warps[turn][warp];
-  return sum;
+  int lane = threadIdx.x % 32;
+  return __reduce_add_sync(0xffffffffu, lane < blockDim.x / 32 ? (int)tally.warps[turn][lane] : 0);
 }

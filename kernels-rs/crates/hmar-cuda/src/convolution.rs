@@ -23,7 +23,7 @@ const SMALL: Tile = Tile { outputs: 64, rows: 64, threads: 128, stages: 4 };
 const LARGE: Tile = Tile { outputs: 160, rows: 128, threads: 256, stages: 4 };
 
 /// Pixels of a block of `exact_convolution`.
-const EXACT_PIXELS: usize = 16;
+const EXACT_PIXELS: usize = 8;
 
 /// See [`hmar_ops::Backend::exact_convolution`].
 pub(crate) fn exact_convolution(

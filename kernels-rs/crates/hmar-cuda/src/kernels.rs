@@ -264,24 +264,6 @@ impl CudaBackend {
             Precision::Bf16 => format!("{name}_bf16"),
         }
     }
-
-    /// Blocks of the kernel that fit on one multiprocessor together.
-    pub(crate) fn blocks_per_multiprocessor(
-        &self,
-        name: &str,
-        threads: usize,
-        shared: usize,
-    ) -> Result<usize> {
-        self.context.enter()?;
-        let function = self.kernels.find(name)?;
-        let mut blocks = 0;
-        // SAFETY: the function is loaded; the number is written where it is expected.
-        let answer = unsafe {
-            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut blocks, function, threads as i32, shared)
-        };
-        self.context.check("say how many blocks fit", answer.result())?;
-        Ok(blocks as usize)
-    }
 }
 
 impl Launch<'_> {

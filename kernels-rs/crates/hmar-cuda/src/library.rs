@@ -1,6 +1,7 @@
 //! Products by cuBLASLt, for many rows: its plans are made once for every size.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -95,10 +96,10 @@ impl Library {
     pub(crate) fn multiply(&self, size: Size, operands: &Operands) -> Result<()> {
         self.context.enter()?;
         let mut plans = self.plans();
-        if !plans.contains_key(&size) {
-            plans.insert(size, Plan::new(self.handle, size)?);
-        }
-        let plan = &plans[&size];
+        let plan = match plans.entry(size) {
+            Entry::Occupied(plan) => plan.into_mut(),
+            Entry::Vacant(place) => place.insert(Plan::new(self.handle, size)?),
+        };
         if size.ending != Ending::Float32 {
             set(plan.description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias)?;
         }

@@ -28,7 +28,10 @@ const MANY: [Tile; 2] = [
 ];
 
 /// Rows from which on the library is faster.
-const LIBRARY_ROWS: usize = 160;
+const LIBRARY_ROWS: usize = 40;
+
+/// Weights from which on it is, however few the rows.
+const LIBRARY_WEIGHTS: usize = 6_000_000;
 
 /// Bytes of a product that waits for its gates: what the second-level cache of a large GPU keeps.
 const PRODUCT: usize = 24 << 20;
@@ -65,7 +68,7 @@ pub(crate) fn linear(
         return unsafe { launch.submit() };
     }
     if let Some(library) = &backend.library
-        && rows >= LIBRARY_ROWS
+        && (rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS)
         && inputs.is_multiple_of(8)
         && outputs.is_multiple_of(8)
     {
@@ -112,7 +115,8 @@ fn by_library(
         }
         LinearOutput::GatedResidual { residual, gate, rows: grouping } => {
             let gates = gate.table.at(gate.offset * size_of::<f32>());
-            let part = (PRODUCT / (outputs * size_of::<f32>())).clamp(1, rows);
+            // Parts begin where the library likes it, at a multiple of 256 bytes.
+            let part = (PRODUCT / (outputs * size_of::<f32>())).max(128) / 128 * 128;
             for first in (0..rows).step_by(part) {
                 let count = part.min(rows - first);
                 multiply(count, first, Ending::Float32, 0, scratch.pointer())?;

@@ -2,16 +2,19 @@
 
 use bytemuck::Pod;
 use half::bf16;
-use hmar_cuda::{CudaBackend, CudaBuffer, CudaFeatures, CudaMatrix};
+use hmar_cuda::{CudaBackend, CudaBuffer, CudaFeatures};
 use hmar_error::Result;
 use hmar_ops::{Backend, CpuBackend, MatrixBuilder, MatrixShape, Precision};
+
+/// What a check does.
+pub type Run = Box<dyn Fn(&Ctx) -> Result<Outcome>>;
 
 /// A check of one operation at one shape.
 pub struct Check {
     /// `operation, shape, precision`.
     pub name: String,
     /// Runs it.
-    pub run: Box<dyn Fn(&Ctx) -> Result<Outcome>>,
+    pub run: Run,
 }
 
 impl Check {
@@ -268,6 +271,3 @@ impl Random {
         (0..count).map(|_| self.normal()).collect()
     }
 }
-
-/// The matrix type that checks pass around.
-pub type GpuMatrix = CudaMatrix;

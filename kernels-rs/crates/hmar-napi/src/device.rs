@@ -99,24 +99,22 @@ pub(crate) fn open_device(
 
 /// A GPU. Models and tokenizers of one precision share it, and so its queue of work.
 fn cuda(ordinal: usize, precision: Precision) -> Result<Arc<CudaBackend>> {
-    static OPEN: LazyLock<Mutex<HashMap<(usize, Precision), Weak<CudaBackend>>>> =
-        LazyLock::new(Mutex::default);
+    static OPEN: LazyLock<Opened<(usize, Precision), CudaBackend>> = LazyLock::new(Mutex::default);
     shared(&OPEN, (ordinal, precision), || CudaBackend::open(ordinal, precision))
 }
 
 /// The CPU with so many threads. Whoever asks for the same number shares them, so that two samplers do not fight
 /// for the cores.
 pub(crate) fn cpu(threads: Option<u32>) -> Result<Arc<CpuBackend>> {
-    static POOLS: LazyLock<Mutex<HashMap<Option<u32>, Weak<CpuBackend>>>> = LazyLock::new(Mutex::default);
+    static POOLS: LazyLock<Opened<Option<u32>, CpuBackend>> = LazyLock::new(Mutex::default);
     shared(&POOLS, threads, || CpuBackend::new(threads.map(|threads| threads as usize)))
 }
 
+/// Backends by what they were opened with, as long as anybody uses them.
+type Opened<K, B> = Mutex<HashMap<K, Weak<B>>>;
+
 /// What is open under a key already, or a new one.
-fn shared<K: Eq + Hash, B>(
-    open: &Mutex<HashMap<K, Weak<B>>>,
-    key: K,
-    make: impl FnOnce() -> Result<B>,
-) -> Result<Arc<B>> {
+fn shared<K: Eq + Hash, B>(open: &Opened<K, B>, key: K, make: impl FnOnce() -> Result<B>) -> Result<Arc<B>> {
     let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(backend) = open.get(&key).and_then(Weak::upgrade) {
         return Ok(backend);

@@ -130,10 +130,12 @@ impl<B: Backend> Parts<B> {
     }
 }
 
+type AnyParts = OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>;
+
 /// A model and a tokenizer, generating.
 #[napi]
 pub struct NativeSampler {
-    inner: Option<OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>>,
+    inner: Option<AnyParts>,
 }
 
 #[napi]

@@ -145,13 +145,13 @@ fn reference(case: &Case, qkv: &[f32], factors: &[f32], round: impl Fn(f64) -> f
         vector
     };
     for sequence in 0..sequences {
-        for head in 0..heads {
+        for (head, &factor) in factors.iter().enumerate() {
             for span in &case.spans {
                 let keys: Vec<_> =
                     span.keys.clone().map(|row| divided(part(sequence, row, head, 1), 1.0)).collect();
                 let values: Vec<_> = span.keys.clone().map(|row| part(sequence, row, head, 2)).collect();
                 for row in span.queries.clone() {
-                    let query = divided(part(sequence, row, head, 0), f64::from(factors[head]));
+                    let query = divided(part(sequence, row, head, 0), f64::from(factor));
                     let scale = if case.normalized { 1.0 } else { f64::from(scaled(case)) };
                     let scores: Vec<f64> = keys
                         .iter()
