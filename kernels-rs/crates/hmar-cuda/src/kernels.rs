@@ -43,6 +43,7 @@ pub struct Resources {
 
 /// Machine code where the driver expects it: at a multiple of 16 bytes.
 #[repr(align(16))]
+#[allow(dead_code, reason = "there is none to align where nvcc was not found")]
 struct Aligned<const N: usize>([u8; N]);
 
 include!(concat!(env!("OUT_DIR"), "/modules.rs"));

@@ -14,7 +14,6 @@ export const d16: ModelConfig = {
   codebookSize: 4096,
   codeDimension: 32,
   pyramid: [...PYRAMIDS[256]],
-  phiCount: 4,
 }
 
 /** VAR-d16 for 256 pixels. */
