@@ -48,7 +48,7 @@ const measured = await measureInRounds(benchCases(models), {
 })
 const results: Results = {
   date: new Date().toISOString().slice(0, 10),
-  command: ['npm run bench --', ...process.argv.slice(2)].join(' '),
+  command: ['npm run bench', ...(process.argv.length > 2 ? ['--'] : []), ...process.argv.slice(2)].join(' '),
   commit: describeCommit(root),
   host,
   node: process.versions.node,
