@@ -149,7 +149,7 @@ __device__ void attend(const bf16* __restrict__ qkv, float scale, bf16* __restri
 }
 
 #define ATTENTION(width)                                                                                              \
-  extern "C" __global__ void __launch_bounds__(WARPS * 32) attention_##width##_bf16(                                  \
+  extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) attention_##width##_bf16(                                  \
       const bf16* qkv, float scale, bf16* out, int rows, int query_start, int query_end, int key_start, int key_end,  \
       int out_rows, int out_start) {                                                                                  \
     attend<width>(qkv, scale, out, rows, query_start, query_end, key_start, key_end, out_rows, out_start);            \

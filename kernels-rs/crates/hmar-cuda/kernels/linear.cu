@@ -37,7 +37,7 @@ __device__ __forceinline__ void finish(const Layer& layer, int row, int output, 
 }
 
 #define LINEAR(multiply, outputs, rows, warps_o, warps_r, stages)                                                               \
-  extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32) linear_##outputs##x##rows##_bf16(               \
+  extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32, 1) linear_##outputs##x##rows##_bf16(               \
       const bf16* input, const bf16* weight, const float* bias, void* out, const float* gates,                        \
       const uint32_t* slots, int row_count, int inputs, int output_count, int ending, int gate_stride,                \
       int per_sequence, int cluster) {                                                                                \
