@@ -1,0 +1,152 @@
+//! Whole paths of few rows in one kernel, whose blocks wait for one another between layers.
+
+use bytemuck::{Pod, Zeroable};
+use hmar_error::Result;
+use hmar_ops::{Linear, Path, PathBlock, PathBuffers, Precision, Scores};
+
+use crate::backend::CudaBackend;
+use crate::kernels::{Argument, DevicePointer};
+
+/// Threads of a block: eight warps multiply; of four more, one asks for weights.
+const THREADS: usize = 384;
+
+/// Widths there is a kernel for are these, times the numbers eight warps take in a step.
+const STEPS: [usize; 4] = [8, 10, 12, 15];
+const STEP: usize = 128;
+
+/// Rows of a tile of the tensor cores, and most tiles.
+const TILE: usize = 16;
+const MOST_TILES: usize = 2;
+
+/// Keys of a sequence at most: a lane each.
+const MOST_KEYS: usize = 32;
+
+const HEAD_WIDTH: usize = 64;
+
+/// As many as arguments of a launch have room for.
+const MOST_BLOCKS: usize = 36;
+
+/// Outputs that a slot of the ring of weights holds, and bytes between their rows.
+const UNIT: usize = 8;
+const APART: usize = 32;
+
+/// Most slots.
+const MOST_SLOTS: usize = 32;
+
+/// Shared memory beside the ring.
+const FIXED: usize = 37 << 10;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Layer {
+    weight: u64,
+    bias: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Block {
+    qkv: Layer,
+    proj: Layer,
+    fc1: Layer,
+    fc2: Layer,
+    modulations: u64,
+    factors: u64,
+}
+
+/// The kernel's argument.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Arguments {
+    blocks: [Block; MOST_BLOCKS],
+    head: Layer,
+    head_modulations: u64,
+    slots: u64,
+    residual: u64,
+    qkv: u64,
+    features: u64,
+    hidden: u64,
+    logits: u64,
+    arrivals: u64,
+    scale: f32,
+    count: i32,
+    rows: i32,
+    per_sequence: i32,
+    vocabulary: i32,
+    ring: i32,
+}
+
+impl Argument for Arguments {}
+
+/// Whether there is a kernel for the path.
+pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool {
+    let layers = |block: &PathBlock<'_, CudaBackend>| {
+        [&block.qkv, &block.proj, &block.fc1, &block.fc2]
+            .iter()
+            .all(|layer| layer.weight.precision() == Precision::Bf16)
+    };
+    backend.precision() == Precision::Bf16
+        && backend.context.capability == (9, 0)
+        && STEPS.iter().any(|steps| steps * STEP == path.width)
+        && path.heads * HEAD_WIDTH == path.width
+        && path.rows.count() <= TILE * MOST_TILES
+        && path.rows.per_sequence <= MOST_KEYS
+        && path.vocabulary.is_multiple_of(UNIT)
+        && path.blocks.len() <= MOST_BLOCKS
+        && path.blocks.iter().all(layers)
+        && path.head.weight.precision() == Precision::Bf16
+}
+
+/// See [`hmar_ops::Backend::run_path`].
+pub(crate) fn run(
+    backend: &CudaBackend,
+    path: &Path<'_, CudaBackend>,
+    buffers: PathBuffers<'_, CudaBackend>,
+) -> Result<()> {
+    let slot = UNIT * (path.width * 2 + APART);
+    let ring = ((backend.context.shared_limit - FIXED) / slot).min(MOST_SLOTS);
+    let mut blocks = [Block::default(); MOST_BLOCKS];
+    let mut scale = 1.0;
+    for (to, block) in blocks.iter_mut().zip(&path.blocks) {
+        *to = Block {
+            qkv: layer(&block.qkv),
+            proj: layer(&block.proj),
+            fc1: layer(&block.fc1),
+            fc2: layer(&block.fc2),
+            modulations: block.modulations.pointer(),
+            factors: match block.scores {
+                Scores::Normalized(factors) => factors.pointer(),
+                Scores::Scaled(factor) => {
+                    scale = factor;
+                    0
+                }
+            },
+        };
+    }
+    let arguments = Arguments {
+        blocks,
+        head: layer(&path.head),
+        head_modulations: path.head_modulations.pointer(),
+        slots: path.rows.slots.pointer(),
+        residual: buffers.residual.pointer(),
+        qkv: buffers.qkv.pointer(),
+        features: buffers.features.pointer(),
+        hidden: buffers.hidden.pointer(),
+        logits: buffers.logits.pointer(),
+        arrivals: backend.arrivals.pointer(),
+        scale,
+        count: path.blocks.len() as i32,
+        rows: path.rows.count() as i32,
+        per_sequence: path.rows.per_sequence as i32,
+        vocabulary: path.vocabulary as i32,
+        ring: ring as i32,
+    };
+    let name = format!("path_{}x{}", path.width / STEP, path.rows.count().div_ceil(TILE));
+    let launch = backend.launch(&name, backend.context.multiprocessors, THREADS)?;
+    // SAFETY: the buffers hold the path's rows; a block a multiprocessor is resident at once, as the launch demands.
+    unsafe { launch.shared(ring * slot).all_at_once().value(arguments).submit() }
+}
+
+fn layer(layer: &Linear<'_, CudaBackend>) -> Layer {
+    Layer { weight: layer.weight.pointer(), bias: layer.bias.pointer() }
+}
