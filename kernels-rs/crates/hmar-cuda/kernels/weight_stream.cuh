@@ -25,6 +25,13 @@ struct Share {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
+// Weights are read once a pass: what is used again shall stay in the cache instead.
+__device__ __forceinline__ uint64_t used_once() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 // Where the ring is: slots of UNIT rows, of `row` bytes each, `pitch` bytes apart.
 struct WeightStream {
   uint32_t slots, arrived, used;
@@ -33,9 +40,9 @@ struct WeightStream {
   uint32_t parity = 0;
 
   // `barriers` takes 16 bytes a slot.
-  __device__ __forceinline__ WeightStream(void* memory, void* barriers, int count, int row)
+  __device__ __forceinline__ WeightStream(void* memory, void* barriers, int count, int row, int pitch)
       : slots(shared_address(memory)), arrived(shared_address(barriers)), used(arrived + count * 8), count(count),
-        row(row), pitch(row + 32) {}
+        row(row), pitch(pitch) {}
 
   __device__ void start(int readers) {
     for (int i = 0; i < count; i++) {
@@ -45,24 +52,15 @@ struct WeightStream {
     show_barriers();
   }
 
-  __device__ __forceinline__ void advance() {
-    if (++slot == count) {
-      slot = 0;
-      parity ^= 1;
-    }
-  }
-
-  // Asks for `row` bytes of UNIT rows that are `stride` bytes apart. All lanes of a warp call it.
+  // Asks for `row` bytes of UNIT rows that are `stride` bytes apart. One thread calls it.
   __device__ __forceinline__ void request(const unsigned char* from, size_t stride, uint64_t policy) {
-    int lane = threadIdx.x % 32;
     wait_at(used + slot * 8, parity ^ 1);
-    if (lane == 0) arrive_expecting(arrived + slot * 8, UNIT * row);
-    __syncwarp();
-    if (lane < UNIT) {
-      uint32_t to = slots + (slot * UNIT + lane) * pitch;
+    arrive_expecting(arrived + slot * 8, UNIT * row);
+    for (int i = 0; i < UNIT; i++) {
       asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
-          "l"(from + lane * stride), "r"(row), "r"(arrived + slot * 8), "l"(policy)
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+              slots + (slot * UNIT + i) * pitch),
+          "l"(from + i * stride), "r"(row), "r"(arrived + slot * 8), "l"(policy)
           : "memory");
     }
     advance();
@@ -71,22 +69,30 @@ struct WeightStream {
   // The address of the next slot, once its weights are there.
   __device__ __forceinline__ uint32_t next() {
     wait_at(arrived + slot * 8, parity);
-    return slots + slot * UNIT * pitch;
+    uint32_t address = slots + slot * UNIT * pitch;
+    advance();
+    return address;
   }
 
-  // Gives the slot back. All lanes of a warp call it.
-  __device__ __forceinline__ void release() {
+  // Gives the `number` slots before the next one back. All lanes of a warp call it when they have read them: reads may
+  // still be under way when the copy engine writes, unless it is told.
+  __device__ __forceinline__ void release(int number) {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive(used + slot * 8);
-    advance();
+    if (threadIdx.x % 32 != 0) return;
+    for (int i = 0; i < number; i++) {
+      int before = slot - 1 - i;
+      arrive(used + (before < 0 ? before + count : before) * 8);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void advance() {
+    if (++slot == count) {
+      slot = 0;
+      parity ^= 1;
+    }
   }
 };
-
-// Weights are read once a pass: what is used again shall stay in the cache instead.
-__device__ __forceinline__ uint64_t used_once() {
-  uint64_t policy;
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
 
 #endif

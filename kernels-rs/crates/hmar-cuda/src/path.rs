@@ -7,8 +7,8 @@ use hmar_ops::{Linear, Path, PathBlock, PathBuffers, Precision, Scores};
 use crate::backend::CudaBackend;
 use crate::kernels::{Argument, DevicePointer};
 
-/// Threads of a block: eight warps multiply; of four more, one asks for weights.
-const THREADS: usize = 384;
+/// Threads of a block: eight warps multiply, one asks for weights.
+const THREADS: usize = 288;
 
 /// Widths there is a kernel for are these, times the numbers eight warps take in a step.
 const STEPS: [usize; 4] = [8, 10, 12, 15];
@@ -26,15 +26,19 @@ const HEAD_WIDTH: usize = 64;
 /// As many as arguments of a launch have room for.
 const MOST_BLOCKS: usize = 36;
 
-/// Outputs that a slot of the ring of weights holds, and bytes between their rows.
+/// Outputs that a slot of the ring of weights holds, and bytes between rows in shared memory.
 const UNIT: usize = 8;
 const APART: usize = 32;
 
-/// Most slots.
-const MOST_SLOTS: usize = 32;
+/// Most slots, and so many that a second buffer of rows is worth more.
+const MOST_SLOTS: usize = 16;
+const MANY_SLOTS: usize = 6;
 
-/// Shared memory beside the ring.
-const FIXED: usize = 37 << 10;
+/// Units that are multiplied together where there is one tile of rows.
+const TOGETHER: usize = 4;
+
+/// Shared memory of fixed size.
+const FIXED: usize = 19 << 10;
 
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
@@ -64,7 +68,7 @@ struct Arguments {
     slots: u64,
     residual: u64,
     qkv: u64,
-    features: u64,
+    attended: u64,
     hidden: u64,
     logits: u64,
     arrivals: u64,
@@ -74,9 +78,35 @@ struct Arguments {
     per_sequence: i32,
     vocabulary: i32,
     ring: i32,
+    buffers: i32,
+    padding: i32,
 }
 
 impl Argument for Arguments {}
+
+/// How a block's shared memory is divided.
+struct Memory {
+    /// Units of weights on their way or in use.
+    slots: usize,
+    /// Copies of the rows: with two, one is filled while the other is multiplied.
+    buffers: usize,
+    bytes: usize,
+}
+
+impl Memory {
+    fn divide(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> Option<Self> {
+        let row = path.width * 2 + APART;
+        let tiles = path.rows.count().div_ceil(TILE);
+        let buffer = tiles * TILE * row;
+        let with = |buffers: usize| {
+            let free = backend.context.shared_limit.checked_sub(FIXED + buffers * buffer)?;
+            let slots = (free / (UNIT * row)).min(MOST_SLOTS);
+            Some(Memory { slots, buffers, bytes: buffers * buffer + slots * UNIT * row })
+        };
+        let enough = |least: usize| move |memory: &Memory| memory.slots >= least;
+        with(2).filter(enough(MANY_SLOTS)).or_else(|| with(1).filter(enough(TOGETHER / tiles)))
+    }
+}
 
 /// Whether there is a kernel for the path.
 pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool {
@@ -86,7 +116,7 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
             .all(|layer| layer.weight.precision() == Precision::Bf16)
     };
     backend.precision() == Precision::Bf16
-        && backend.context.capability == (9, 0)
+        && backend.context.capability >= (9, 0)
         && STEPS.iter().any(|steps| steps * STEP == path.width)
         && path.heads * HEAD_WIDTH == path.width
         && path.rows.count() <= TILE * MOST_TILES
@@ -95,6 +125,7 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
         && path.blocks.len() <= MOST_BLOCKS
         && path.blocks.iter().all(layers)
         && path.head.weight.precision() == Precision::Bf16
+        && Memory::divide(backend, path).is_some()
 }
 
 /// See [`hmar_ops::Backend::run_path`].
@@ -103,8 +134,7 @@ pub(crate) fn run(
     path: &Path<'_, CudaBackend>,
     buffers: PathBuffers<'_, CudaBackend>,
 ) -> Result<()> {
-    let slot = UNIT * (path.width * 2 + APART);
-    let ring = ((backend.context.shared_limit - FIXED) / slot).min(MOST_SLOTS);
+    let memory = Memory::divide(backend, path).expect("`takes` was asked before");
     let mut blocks = [Block::default(); MOST_BLOCKS];
     let mut scale = 1.0;
     for (to, block) in blocks.iter_mut().zip(&path.blocks) {
@@ -130,7 +160,7 @@ pub(crate) fn run(
         slots: path.rows.slots.pointer(),
         residual: buffers.residual.pointer(),
         qkv: buffers.qkv.pointer(),
-        features: buffers.features.pointer(),
+        attended: buffers.features.pointer(),
         hidden: buffers.hidden.pointer(),
         logits: buffers.logits.pointer(),
         arrivals: backend.arrivals.pointer(),
@@ -139,12 +169,14 @@ pub(crate) fn run(
         rows: path.rows.count() as i32,
         per_sequence: path.rows.per_sequence as i32,
         vocabulary: path.vocabulary as i32,
-        ring: ring as i32,
+        ring: memory.slots as i32,
+        buffers: memory.buffers as i32,
+        padding: 0,
     };
     let name = format!("path_{}x{}", path.width / STEP, path.rows.count().div_ceil(TILE));
     let launch = backend.launch(&name, backend.context.multiprocessors, THREADS)?;
     // SAFETY: the buffers hold the path's rows; a block a multiprocessor is resident at once, as the launch demands.
-    unsafe { launch.shared(ring * slot).all_at_once().value(arguments).submit() }
+    unsafe { launch.shared(memory.bytes).all_at_once().value(arguments).submit() }
 }
 
 fn layer(layer: &Linear<'_, CudaBackend>) -> Layer {
