@@ -13,6 +13,10 @@ constexpr int MOST_SLOTS = 16;
 constexpr int HEAD_WIDTH = 64;
 // Bytes that rows in shared memory are further apart than they are long: eight rows fall on different banks.
 constexpr int APART = 32;
+// Rows of a path at most: a tile of the tensor cores.
+constexpr int ROWS = 16;
+// Units that are multiplied together: each thread ends two outputs of a row.
+constexpr int TOGETHER = 4;
 
 struct Layer {
   const bf16* weight;
@@ -70,19 +74,20 @@ struct Grid {
 // A warp's partial sums of a batch of units, as the tensor cores leave them.
 using Partials = float2[THREADS];
 
-// Shared memory but for the weights.
+// Shared memory.
 struct Shared {
-  unsigned char* rows;  // `buffers` of them
+  unsigned char *rows, *weights;  // `buffers` times the rows, then the ring
   Partials* partials;
   float2* queries;
+  uint32_t* slots;  // of rows
 };
 
 // Rows in shared memory, and what of the layers' inputs goes there.
-template <int STEPS, int TILES>
+template <int STEPS>
 struct Inputs {
   static constexpr int WIDTH = STEPS * 16 * WARPS;
   static constexpr int PITCH = WIDTH * sizeof(bf16) + APART;
-  static constexpr int BYTES = TILES * 16 * PITCH;
+  static constexpr int BYTES = ROWS * PITCH;
 
   // Starts copying columns [first, first + WIDTH) of rows of activations.
   static __device__ __forceinline__ void start(unsigned char* to, const bf16* from, int rows, int stride, int first) {
@@ -95,68 +100,69 @@ struct Inputs {
   }
 
   // Rows of the residual stream, normalised, scaled and shifted: a warp a row.
-  static __device__ __forceinline__ void normalize(unsigned char* to, const Path& path, const float* table, int vectors,
+  static __device__ __forceinline__ void normalize(const Shared& shared, const Path& path, const float* table, int vectors,
                                                    int scale, int shift) {
+    // Where registers allow it, what comes last is asked for first.
+    constexpr bool EARLY = STEPS <= 8, AGAIN = STEPS > 12;
     int lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int row = threadIdx.x / 32; row < path.rows; row += WARPS) {
       const float4* own = reinterpret_cast<const float4*>(path.residual + (size_t)row * WIDTH) + lane;
-      const float* modulations = table + (size_t)path.slots[row / path.per_sequence] * vectors * WIDTH;
+      const float* modulations = table + (size_t)shared.slots[row] * vectors * WIDTH;
       const float4* scales = reinterpret_cast<const float4*>(modulations + scale * WIDTH) + lane;
       const float4* shifts = reinterpret_cast<const float4*>(modulations + shift * WIDTH) + lane;
-      float4 values[STEPS];
+      float4 values[STEPS], scaled[EARLY ? STEPS : 1], shifted[EARLY ? STEPS : 1];
       float sum = 0, squares = 0;
 #pragma unroll
       for (int i = 0; i < STEPS; i++) values[i] = __ldcg(own + i * 32);
+#pragma unroll
+      for (int i = 0; i < (EARLY ? STEPS : 0); i++) {
+        scaled[i] = __ldg(scales + i * 32);
+        shifted[i] = __ldg(shifts + i * 32);
+      }
 #pragma unroll
       for (int i = 0; i < STEPS; i++) sum += (values[i].x + values[i].y) + (values[i].z + values[i].w);
       float mean = warp_sum(sum) / WIDTH;
 #pragma unroll
       for (int i = 0; i < STEPS; i++) {
-        float4& x = values[i];
+        float4 x = values[i];
         x = {x.x - mean, x.y - mean, x.z - mean, x.w - mean};
         squares += (x.x * x.x + x.y * x.y) + (x.z * x.z + x.w * x.w);
       }
       float factor = rsqrtf(warp_sum(squares) / WIDTH + 1e-6f);
 #pragma unroll
       for (int i = 0; i < STEPS; i++) {
-        float4 x = values[i], s = __ldg(scales + i * 32), b = __ldg(shifts + i * 32);
-        uint2 four = {pack(x.x * factor * (1 + s.x) + b.x, x.y * factor * (1 + s.y) + b.y),
-                      pack(x.z * factor * (1 + s.z) + b.z, x.w * factor * (1 + s.w) + b.w)};
-        *reinterpret_cast<uint2*>(to + row * PITCH + (i * 32 + lane) * 8) = four;
+        // The compiler would ask for all of it at once, and run out of registers.
+        if (AGAIN && i % 5 == 0) __syncwarp();
+        float4 x = values[i], s = EARLY ? scaled[i] : __ldg(scales + i * 32),
+               b = EARLY ? shifted[i] : __ldg(shifts + i * 32);
+        if (AGAIN) x = __ldcg(own + i * 32);
+        auto normalized = [&](float x, float s, float b) { return (x - mean) * factor * (1 + s) + b; };
+        uint2 four = {pack(normalized(x.x, s.x, b.x), normalized(x.y, s.y, b.y)),
+                      pack(normalized(x.z, s.z, b.z), normalized(x.w, s.w, b.w))};
+        *reinterpret_cast<uint2*>(shared.rows + row * PITCH + (i * 32 + lane) * 8) = four;
       }
     }
   }
 };
 
-__device__ __forceinline__ uint2 load_two(uint32_t address) {
-  uint2 both;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(both.x), "=r"(both.y) : "r"(address));
-  return both;
-}
+__device__ __forceinline__ uint2 load_two(const unsigned char* from) { return *reinterpret_cast<const uint2*>(from); }
 
-// Adds a warp's part of the products of rows with `UNITS` units.
-template <int STEPS, int TILES, int UNITS>
-__device__ __forceinline__ void accumulate(float (&sums)[UNITS][TILES][4], uint32_t rows, const uint32_t (&units)[UNITS]) {
-  constexpr int PITCH = Inputs<STEPS, TILES>::PITCH;
+// Adds a warp's part of the products of the rows with units.
+template <int STEPS>
+__device__ __forceinline__ void accumulate(float (&sums)[TOGETHER][4], const unsigned char* rows,
+                                           const unsigned char* const (&units)[TOGETHER]) {
+  constexpr int PITCH = Inputs<STEPS>::PITCH;
   int lane = threadIdx.x % 32;
-  uint32_t place = lane / 4 * PITCH + threadIdx.x / 32 * (STEPS * 32) + lane % 4 * 8;
-#pragma unroll 4
+  int place = lane / 4 * PITCH + threadIdx.x / 32 * (STEPS * 32) + lane % 4 * 8;
+#pragma unroll (STEPS % 4 == 0 ? 4 : STEPS % 2 == 0 ? 2 : 1)
   for (int step = 0; step < STEPS; step++, place += 32) {
-    uint32_t own[TILES][4];
+    uint2 low = load_two(rows + place), high = load_two(rows + 8 * PITCH + place);
+    uint32_t own[4] = {low.x, high.x, low.y, high.y};
 #pragma unroll
-    for (int tile = 0; tile < TILES; tile++) {
-      uint2 low = load_two(rows + tile * 16 * PITCH + place), high = load_two(rows + (tile * 16 + 8) * PITCH + place);
-      own[tile][0] = low.x;
-      own[tile][1] = high.x;
-      own[tile][2] = low.y;
-      own[tile][3] = high.y;
-    }
-#pragma unroll
-    for (int unit = 0; unit < UNITS; unit++) {
+    for (int unit = 0; unit < TOGETHER; unit++) {
       uint2 weights = load_two(units[unit] + place);
-#pragma unroll
-      for (int tile = 0; tile < TILES; tile++) multiply_tile(sums[unit][tile], own[tile], weights.x, weights.y);
+      multiply_tile(sums[unit], own, weights.x, weights.y);
     }
   }
 }
@@ -164,20 +170,20 @@ __device__ __forceinline__ void accumulate(float (&sums)[UNITS][TILES][4], uint3
 // Multiplies rows of CHUNKS · WIDTH numbers with this block's units of a layer. The first chunk's rows are in shared
 // memory or on their way; `start(buffer, chunk)` starts copying those of another. `prepare(row, output)` asks for what
 // `finish(row, output, prepared, sum)` adds to two neighbouring outputs.
-template <int STEPS, int TILES, int CHUNKS, typename Start, typename Prepare, typename Finish>
+template <int STEPS, int CHUNKS, typename Start, typename Prepare, typename Finish>
 __device__ __forceinline__ void multiply(WeightStream& weights, const Share& share, const Path& path,
                                          const Shared& shared, Start start, Prepare prepare, Finish finish) {
-  constexpr int UNITS = 4 / TILES, BYTES = Inputs<STEPS, TILES>::BYTES;
+  constexpr int BYTES = Inputs<STEPS>::BYTES;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int own_unit = threadIdx.x / (TILES * 64), own_row = threadIdx.x % (TILES * 64) / 4, own_pair = threadIdx.x % 4;
+  int own_unit = threadIdx.x / 64, own_row = threadIdx.x % 64 / 4, own_pair = threadIdx.x % 4;
 #pragma unroll 1
-  for (int first = 0; first < share.count; first += UNITS) {
-    int units = min(UNITS, share.count - first);
+  for (int first = 0; first < share.count; first += TOGETHER) {
+    int units = min(TOGETHER, share.count - first);
     bool ends = own_row < path.rows && own_unit < units;
     int output = share.unit(first + own_unit) * UNIT + own_pair * 2;
     decltype(prepare(0, 0)) prepared{};
     if (ends) prepared = prepare(own_row, output);
-    float sums[UNITS][TILES][4] = {};
+    float sums[TOGETHER][4] = {};
 #pragma unroll 1
     for (int chunk = 0; chunk < CHUNKS; chunk++) {
       bool alternates = CHUNKS > 1 && path.buffers > 1;
@@ -188,20 +194,17 @@ __device__ __forceinline__ void multiply(WeightStream& weights, const Share& sha
       wait_for_copies<0>();
       wait_for_warps();
       if (alternates && chunk + 1 < CHUNKS) start(shared.rows + (chunk + 1) % 2 * BYTES, chunk + 1);
-      uint32_t slots[UNITS];
+      const unsigned char* slots[TOGETHER];
 #pragma unroll
-      for (int unit = 0; unit < UNITS; unit++) slots[unit] = unit < units ? weights.next() : slots[0];
-      accumulate<STEPS>(sums, shared_address(shared.rows + (alternates ? chunk % 2 * BYTES : 0)), slots);
+      for (int unit = 0; unit < TOGETHER; unit++) slots[unit] = unit < units ? shared.weights + weights.next() : slots[0];
+      accumulate<STEPS>(sums, shared.rows + (alternates ? chunk % 2 * BYTES : 0), slots);
       weights.release(units);
     }
 #pragma unroll
-    for (int unit = 0; unit < UNITS; unit++) {
-#pragma unroll
-      for (int tile = 0; tile < TILES; tile++) {
-        float2* to = shared.partials[warp] + (unit * TILES + tile) * 64 + lane;
-        to[0] = {sums[unit][tile][0], sums[unit][tile][1]};
-        to[32] = {sums[unit][tile][2], sums[unit][tile][3]};
-      }
+    for (int unit = 0; unit < TOGETHER; unit++) {
+      float2* to = shared.partials[warp] + unit * 64 + lane;
+      to[0] = {sums[unit][0], sums[unit][1]};
+      to[32] = {sums[unit][2], sums[unit][3]};
     }
     wait_for_warps();
     if (ends) {
@@ -217,9 +220,8 @@ __device__ __forceinline__ void multiply(WeightStream& weights, const Share& sha
   }
 }
 
-// Attention within the sequences: a warp a query of a head, a lane a key, of which there are at most 32.
+// Attention within the sequences: a warp a query of a head, a lane a key.
 __device__ __forceinline__ void attend(const Path& path, const float* factors, int width, const Shared& shared) {
-  constexpr int AT_ONCE = 16;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   int heads = width / HEAD_WIDTH, stride = 3 * width, keys = path.per_sequence;
   float2* queries = shared.queries + warp * 32;
@@ -231,15 +233,12 @@ __device__ __forceinline__ void attend(const Path& path, const float* factors, i
     const bf16 *key = sequence + width + (size_t)min(lane, keys - 1) * stride, *values = sequence + 2 * width + lane * 2;
     uint32_t two = __ldcg(reinterpret_cast<const uint32_t*>(own) + lane);
     uint4 parts[HEAD_WIDTH / 8];
-    uint32_t some[AT_ONCE];
+    uint32_t some[ROWS];
 #pragma unroll
     for (int i = 0; i < HEAD_WIDTH / 8; i++) parts[i] = __ldcg(reinterpret_cast<const uint4*>(key) + i);
-    auto load_values = [&](int first) {
 #pragma unroll
-      for (int i = 0; i < AT_ONCE; i++)
-        some[i] = __ldcg(reinterpret_cast<const uint32_t*>(values + (size_t)min(first + i, keys - 1) * stride));
-    };
-    load_values(0);
+    for (int i = 0; i < ROWS; i++)
+      some[i] = __ldcg(reinterpret_cast<const uint32_t*>(values + (size_t)min(i, keys - 1) * stride));
     float2 query = __bfloat1622float2(reinterpret_cast<__nv_bfloat162&>(two));
     queries[lane] = query;
     float factor = path.scale;
@@ -264,17 +263,13 @@ __device__ __forceinline__ void attend(const Path& path, const float* factors, i
     float weight = __expf(score - warp_max(score));
     weight = __fdividef(weight, warp_sum(weight));
     float2 sum = {};
-#pragma unroll 1
-    for (int first = 0; first < keys; first += AT_ONCE) {
-      if (first > 0) load_values(first);
 #pragma unroll
-      for (int i = 0; i < AT_ONCE; i++) {
-        float2 value = __bfloat1622float2(reinterpret_cast<__nv_bfloat162&>(some[i]));
-        // Lanes beyond the last key weigh nothing.
-        float of = __shfl_sync(0xffffffffu, weight, first + i);
-        sum.x += of * value.x;
-        sum.y += of * value.y;
-      }
+    for (int i = 0; i < ROWS; i++) {
+      float2 value = __bfloat1622float2(reinterpret_cast<__nv_bfloat162&>(some[i]));
+      // Lanes beyond the last key weigh nothing.
+      float of = __shfl_sync(0xffffffffu, weight, i);
+      sum.x += of * value.x;
+      sum.y += of * value.y;
     }
     __syncwarp();
     reinterpret_cast<uint32_t*>(path.attended + (size_t)row * width + head * HEAD_WIDTH)[lane] = pack(sum.x, sum.y);
@@ -286,7 +281,7 @@ __device__ __forceinline__ float gelu(float x) {
 }
 
 // Asks for all weights of the path, in the order in which `run` multiplies.
-template <int WIDTH, int UNITS>
+template <int WIDTH>
 __device__ __forceinline__ void stream(const Path& path, WeightStream& weights) {
   int turned = 0;
   uint64_t policy = used_once();
@@ -294,11 +289,11 @@ __device__ __forceinline__ void stream(const Path& path, WeightStream& weights) 
     Share share(outputs / UNIT, turned);
     size_t stride = (size_t)chunks * WIDTH * sizeof(bf16);
 #pragma unroll 1
-    for (int first = 0; first < share.count; first += UNITS) {
+    for (int first = 0; first < share.count; first += TOGETHER) {
 #pragma unroll 1
       for (int chunk = 0; chunk < chunks; chunk++) {
 #pragma unroll 1
-        for (int unit = first; unit < min(first + UNITS, share.count); unit++) {
+        for (int unit = first; unit < min(first + TOGETHER, share.count); unit++) {
           const unsigned char* from = reinterpret_cast<const unsigned char*>(weight) + share.unit(unit) * UNIT * stride;
           weights.request(from + (size_t)chunk * WIDTH * sizeof(bf16), stride, policy);
         }
@@ -327,9 +322,9 @@ struct Times {
   __device__ constexpr int operator()() const { return COUNT; }
 };
 
-template <int STEPS, int TILES>
+template <int STEPS>
 __device__ __forceinline__ void run(const Path& path, WeightStream& weights, const Shared& shared) {
-  using Rows = Inputs<STEPS, TILES>;
+  using Rows = Inputs<STEPS>;
   constexpr int WIDTH = Rows::WIDTH;
   constexpr Times<1> once;
   constexpr Times<4> four_times;
@@ -337,7 +332,7 @@ __device__ __forceinline__ void run(const Path& path, WeightStream& weights, con
   Grid grid{path.arrivals};
   auto layer = [&](int outputs, auto chunks, auto start, auto prepare, auto finish) {
     Share share(outputs / UNIT, turned);
-    multiply<STEPS, TILES, chunks()>(weights, share, path, shared, start, prepare, finish);
+    multiply<STEPS, chunks()>(weights, share, path, shared, start, prepare, finish);
     // A block without a share has its rows still on their way.
     wait_for_copies<0>();
   };
@@ -350,7 +345,7 @@ __device__ __forceinline__ void run(const Path& path, WeightStream& weights, con
     const Block& block = path.blocks[i];
     auto gated = [&](const Layer& layer, int gate) {
       return [&, gate](int row, int output) -> Gated {
-        const float* gates = block.modulations + ((size_t)path.slots[row / path.per_sequence] * 6 + gate) * WIDTH;
+        const float* gates = block.modulations + ((size_t)shared.slots[row] * 6 + gate) * WIDTH;
         return {__ldcg(reinterpret_cast<const float2*>(path.residual + (size_t)row * WIDTH + output)),
                 __ldg(reinterpret_cast<const float2*>(gates + output)),
                 __ldg(reinterpret_cast<const float2*>(layer.bias + output))};
@@ -361,7 +356,7 @@ __device__ __forceinline__ void run(const Path& path, WeightStream& weights, con
       *reinterpret_cast<float2*>(path.residual + (size_t)row * WIDTH + output) = x;
     };
 
-    Rows::normalize(shared.rows, path, block.modulations, 6, 2, 4);
+    Rows::normalize(shared, path, block.modulations, 6, 2, 4);
     layer(3 * WIDTH, once, nothing, bias_of(block.qkv), [&](int row, int output, float2 bias, float2 sum) {
       uint32_t both = pack(sum.x + bias.x, sum.y + bias.y);
       *reinterpret_cast<uint32_t*>(path.qkv + (size_t)row * 3 * WIDTH + output) = both;
@@ -372,7 +367,7 @@ __device__ __forceinline__ void run(const Path& path, WeightStream& weights, con
     Rows::start(shared.rows, path.attended, path.rows, WIDTH, 0);
     layer(WIDTH, once, nothing, gated(block.proj, 0), add_gated);
     grid.wait();
-    Rows::normalize(shared.rows, path, block.modulations, 6, 3, 5);
+    Rows::normalize(shared, path, block.modulations, 6, 3, 5);
     layer(4 * WIDTH, once, nothing, bias_of(block.fc1), [&](int row, int output, float2 bias, float2 sum) {
       uint32_t both = pack(gelu(sum.x + bias.x), gelu(sum.y + bias.y));
       *reinterpret_cast<uint32_t*>(path.hidden + (size_t)row * 4 * WIDTH + output) = both;
@@ -385,7 +380,7 @@ __device__ __forceinline__ void run(const Path& path, WeightStream& weights, con
     layer(WIDTH, four_times, start_hidden, gated(block.fc2, 1), add_gated);
     grid.wait();
   }
-  Rows::normalize(shared.rows, path, path.head_modulations, 2, 0, 1);
+  Rows::normalize(shared, path, path.head_modulations, 2, 0, 1);
   layer(path.vocabulary, once, nothing, bias_of(path.head), [&](int row, int output, float2 bias, float2 sum) {
     *reinterpret_cast<float2*>(path.logits + (size_t)row * path.vocabulary + output) = {sum.x + bias.x, sum.y + bias.y};
   });
@@ -395,35 +390,34 @@ __device__ __forceinline__ void run(const Path& path, WeightStream& weights, con
 #endif
 
 // One warp asks for weights, the others multiply.
-template <int STEPS, int TILES>
+template <int STEPS>
 __device__ __forceinline__ void run_or_stream(const Path& path) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ Partials partials[WARPS];
   __shared__ float2 queries[WARPS * 32];
+  __shared__ uint32_t slots[ROWS];
   __shared__ uint64_t barriers[2 * MOST_SLOTS];
-  using Rows = Inputs<STEPS, TILES>;
-  WeightStream weights(memory + path.buffers * Rows::BYTES, barriers, path.ring, Rows::WIDTH * sizeof(bf16), Rows::PITCH);
+  using Rows = Inputs<STEPS>;
+  unsigned char* ring = memory + path.buffers * Rows::BYTES;
+  WeightStream weights(ring, barriers, path.ring, Rows::WIDTH * sizeof(bf16), Rows::PITCH);
+  if (threadIdx.x < path.rows) slots[threadIdx.x] = path.slots[threadIdx.x / path.per_sequence];
   if (threadIdx.x == 0) weights.start(WARPS);
   __syncthreads();
   if (threadIdx.x < THREADS) {
-    run<STEPS, TILES>(path, weights, {memory, partials, queries});
+    run<STEPS>(path, weights, {memory, ring, partials, queries, slots});
   } else if (threadIdx.x == THREADS) {
-    stream<Rows::WIDTH, 4 / TILES>(path, weights);
+    stream<Rows::WIDTH>(path, weights);
   }
 #endif
 }
 
-#define PATH(steps, tiles)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) path_##steps##x##tiles(__grid_constant__ const Path path) { \
-    run_or_stream<steps, tiles>(path);                                                                                      \
+#define PATH(steps)                                                                                                \
+  extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) path_##steps(__grid_constant__ const Path path) { \
+    run_or_stream<steps>(path);                                                                                    \
   }
 
-PATH(8, 1)
-PATH(8, 2)
-PATH(10, 1)
-PATH(10, 2)
-PATH(12, 1)
-PATH(12, 2)
-PATH(15, 1)
-PATH(15, 2)
+PATH(8)
+PATH(10)
+PATH(12)
+PATH(15)

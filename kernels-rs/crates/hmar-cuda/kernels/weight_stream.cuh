@@ -66,12 +66,12 @@ struct WeightStream {
     advance();
   }
 
-  // The address of the next slot, once its weights are there.
+  // Where the next slot begins within the ring, once its weights are there.
   __device__ __forceinline__ uint32_t next() {
     wait_at(arrived + slot * 8, parity);
-    uint32_t address = slots + slot * UNIT * pitch;
+    uint32_t place = slot * UNIT * pitch;
     advance();
-    return address;
+    return place;
   }
 
   // Gives the `number` slots before the next one back. All lanes of a warp call it when they have read them: reads may

@@ -14,12 +14,8 @@ const THREADS: usize = 288;
 const STEPS: [usize; 4] = [8, 10, 12, 15];
 const STEP: usize = 128;
 
-/// Rows of a tile of the tensor cores, and most tiles.
-const TILE: usize = 16;
-const MOST_TILES: usize = 2;
-
-/// Keys of a sequence at most: a lane each.
-const MOST_KEYS: usize = 32;
+/// Rows at most: a tile of the tensor cores. Of more, products layer by layer are as fast.
+const MOST_ROWS: usize = 16;
 
 const HEAD_WIDTH: usize = 64;
 
@@ -34,7 +30,7 @@ const APART: usize = 32;
 const MOST_SLOTS: usize = 16;
 const MANY_SLOTS: usize = 6;
 
-/// Units that are multiplied together where there is one tile of rows.
+/// Units that are multiplied together.
 const TOGETHER: usize = 4;
 
 /// Shared memory of fixed size.
@@ -96,15 +92,14 @@ struct Memory {
 impl Memory {
     fn divide(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> Option<Self> {
         let row = path.width * 2 + APART;
-        let tiles = path.rows.count().div_ceil(TILE);
-        let buffer = tiles * TILE * row;
+        let buffer = MOST_ROWS * row;
         let with = |buffers: usize| {
             let free = backend.context.shared_limit.checked_sub(FIXED + buffers * buffer)?;
             let slots = (free / (UNIT * row)).min(MOST_SLOTS);
             Some(Memory { slots, buffers, bytes: buffers * buffer + slots * UNIT * row })
         };
         let enough = |least: usize| move |memory: &Memory| memory.slots >= least;
-        with(2).filter(enough(MANY_SLOTS)).or_else(|| with(1).filter(enough(TOGETHER / tiles)))
+        with(2).filter(enough(MANY_SLOTS)).or_else(|| with(1).filter(enough(TOGETHER)))
     }
 }
 
@@ -119,8 +114,7 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
         && backend.context.capability >= (9, 0)
         && STEPS.iter().any(|steps| steps * STEP == path.width)
         && path.heads * HEAD_WIDTH == path.width
-        && path.rows.count() <= TILE * MOST_TILES
-        && path.rows.per_sequence <= MOST_KEYS
+        && path.rows.count() <= MOST_ROWS
         && path.vocabulary.is_multiple_of(UNIT)
         && path.blocks.len() <= MOST_BLOCKS
         && path.blocks.iter().all(layers)
@@ -173,7 +167,7 @@ pub(crate) fn run(
         buffers: memory.buffers as i32,
         padding: 0,
     };
-    let name = format!("path_{}x{}", path.width / STEP, path.rows.count().div_ceil(TILE));
+    let name = format!("path_{}", path.width / STEP);
     let launch = backend.launch(&name, backend.context.multiprocessors, THREADS)?;
     // SAFETY: the buffers hold the path's rows; a block a multiprocessor is resident at once, as the launch demands.
     unsafe { launch.shared(memory.bytes).all_at_once().value(arguments).submit() }
