@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 import weights
-from sampling import Sampling, generate
+from graph import generate_all
+from sampling import Inputs, Sampling, generate
 
 GOLDEN = Path(__file__).resolve().parents[3] / "fixtures" / "golden"
 failures = 0
@@ -88,7 +89,7 @@ def check_shapes(folder: Path) -> None:
     near("shapes: masked logits", masked[0], expected["mask_logits_image0"][0, 1:], 1e-3)
 
     sampling = Sampling.of(config)
-    found = generate(model, tokenizer, expected["generated_labels"].long(), 34, sampling)
+    found = generate(model, tokenizer, Inputs.of(expected["generated_labels"].tolist(), 34), sampling)
     equal("shapes: trace", torch.cat(found.trace, 1), expected["generated_trace"])
     equal("shapes: tokens", torch.cat(found.tokens, 1), expected["generated_tokens"])
     pictures = (tokenizer.decode(found.latent) + 1) / 2
@@ -99,10 +100,19 @@ def check_shapes(folder: Path) -> None:
     for name in ("greedy", "long"):
         of = settings[name]
         sampling = Sampling(of["schedule"], of["guidance"], of["topK"], of["topP"])
-        found = generate(model, tokenizer, torch.tensor(of["labels"]), of["seed"], sampling, of["firstImage"])
+        inputs = Inputs.of(of["labels"], of["seed"], of["firstImage"])
+        found = generate(model, tokenizer, inputs, sampling)
         equal(f"shapes: {name} trace", torch.cat(found.trace, 1), expected[f"{name}.trace"])
         pictures = (tokenizer.decode(found.latent) + 1) / 2
         near(f"shapes: {name} pictures", pictures, expected[f"{name}.images"], 1e-3)
+
+        # As a graph is run: the inputs change where they lie.
+        still = Inputs.of([0] * len(inputs.labels), 0)
+        still.become(inputs)
+        found = generate_all(model, tokenizer, sampling, still)
+        equal(f"shapes: {name} tokens, inputs in place", found.tokens, expected[f"{name}.tokens"])
+        bytes = (255 * expected[f"{name}.images"].permute(0, 2, 3, 1) + 0.5).floor()
+        near(f"shapes: {name} bytes", found.pixels.float(), bytes, 1)
 
 
 def check_synthetic() -> None:
