@@ -30,6 +30,7 @@ describe('a command line that asks for something impossible', () => {
     [['generate', '--dtype', 'f64'], /Allowed choices are f32, bf16/],
     [['generate', '--preset', 'd16', '--schedule', 'a.yaml'], /cannot be used with/],
     [['convert', 'only.pth'], /at least one file to read/],
+    [['synthesize', '--resolution', '300', 'out'], /none of 256, 512, 1024/],
     [['paint'], /unknown command 'paint'/],
     [['info'], /missing required argument 'file'/],
   ])('hmar %j exits with 2 and says why', async (words, why) => {
