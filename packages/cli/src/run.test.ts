@@ -6,12 +6,22 @@ describe('hmar --help', () => {
   it('lists the commands, examples and exit codes', async () => {
     const { code, stdout } = await hmar(['--help'])
     expect(code).toBe(0)
-    for (const word of ['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices'])
+    for (const word of [
+      'generate',
+      'info',
+      'convert',
+      'encode',
+      'decode',
+      'score',
+      'synthesize',
+      'devices',
+      'verify',
+    ])
       expect(stdout).toMatch(new RegExp(`^  ${word}\\b`, 'm'))
     expect(stdout).toContain('Exit codes:')
   })
 
-  it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices'])(
+  it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices', 'verify'])(
     'teaches %s by examples',
     async (command) => {
       const { code, stdout } = await hmar([command, '--help'])
