@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { arch, cpus, platform, release, totalmem } from 'node:os'
+import { join } from 'node:path'
 import { HmarError } from '@hmar/core'
 import { inspectDevices } from '@hmar/native'
 
@@ -56,8 +58,10 @@ const fileName = (name: string) =>
     .match(/[a-z\d]+/g)
     ?.join('-')
 
-/** The commit measured, with `+` where the working tree differs from it. */
+/** The commit measured, with `+` where the working tree differs from it. A packed bench has it in a file. */
 export function describeCommit(root: string): string {
+  const packed = join(root, 'commit.txt')
+  if (existsSync(packed)) return readFileSync(packed, 'utf8').trim()
   const git = (...words: string[]) => execFileSync('git', ['-C', root, ...words], { encoding: 'utf8' }).trim()
   try {
     return (
