@@ -1,7 +1,7 @@
 #!/bin/sh
 # Verifies a GPU and measures it, in parts that can be cut short; what is done already is not done again.
 #
-#   npm run build && node scripts/device-pack.mjs                                  # where Node is
+#   npm run build && npm run device-pack                                            # where Node is
 #   scripts/device-bench.sh [-q] [-m minutes] [-d device] .device results [model…]  # where the GPU is
 #
 # The machine with the GPU needs nothing but its driver; a python3 with PyTorch is measured beside it. -q is the quick run.

@@ -1,6 +1,6 @@
 // Packs what a GPU machine without Node, a registry and cargo needs to verify and to measure itself:
 //
-//   npm run build && node scripts/device-pack.mjs [--copy] [folder]
+//   npm run build && npm run device-pack -- [--copy] [folder]
 //
 // The folder (by default `.device`) gets this machine's Node, the addon, and `hmar` and the benchmark as single programs;
 // scripts/device-bench.sh runs them. Weights and peers are links into the repository, or with --copy copies.

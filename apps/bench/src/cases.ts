@@ -19,7 +19,7 @@ export const benchDevices = ['cpu', 'cuda'] as const
 export type BenchDevice = (typeof benchDevices)[number]
 
 /** Ours, PyTorch as it comes, and PyTorch with the whole generation in one CUDA graph. */
-export type BenchEngine = 'hmar' | 'pytorch' | 'pytorch-graph'
+type BenchEngine = 'hmar' | 'pytorch' | 'pytorch-graph'
 
 /** One thing to measure. */
 export interface BenchCase {
