@@ -173,7 +173,8 @@ impl<B: Backend> Transformer<B> {
         activations: &mut Activations<B>,
     ) -> Result<bool> {
         let ModelConfig { width, heads, codebook_size: vocabulary, .. } = self.config;
-        let blocks = self.path(kind).map(|index| self.blocks[index].on_path(&self.config, conditions.block(index)));
+        let blocks =
+            self.path(kind).map(|index| self.blocks[index].on_path(&self.config, conditions.block(index)));
         let head = Self::head(kind);
         let path = Path {
             blocks: blocks.collect(),

@@ -109,14 +109,18 @@ fn parity(
             let grouping = Rows { sequences, per_sequence: PER_SEQUENCE, slots: &slots_on_gpu };
             let mut normed = poisoned_features(gpu, rows * outputs)?;
             // Rows are normalised by whole sequences.
-            let normalizes = rows % PER_SEQUENCE == 0 && outputs % 4 == 0;
+            let normalizes = rows.is_multiple_of(PER_SEQUENCE) && outputs.is_multiple_of(4);
             let next = normalizes.then(|| Normalized {
                 scale: part(3 * outputs),
                 shift: part(5 * outputs),
                 out: &mut normed,
             });
-            let output =
-                LinearOutput::GatedResidual { residual: &mut residual, gate: part(offset), rows: grouping, next };
+            let output = LinearOutput::GatedResidual {
+                residual: &mut residual,
+                gate: part(offset),
+                rows: grouping,
+                next,
+            };
             gpu.linear(rows, &on_gpu, &weight, &bias_on_gpu, output)?;
             let sums = downloaded(gpu, &residual, rows * outputs)?;
             if normalizes {

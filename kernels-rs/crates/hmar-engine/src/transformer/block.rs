@@ -2,7 +2,9 @@
 
 use hmar_checkpoint::ModelConfig;
 use hmar_error::Result;
-use hmar_ops::{AttentionShape, Backend, LinearOutput, Modulation, Normalized, PathBlock, Rows, Scores, Span};
+use hmar_ops::{
+    AttentionShape, Backend, LinearOutput, Modulation, Normalized, PathBlock, Rows, Scores, Span,
+};
 
 use super::Activations;
 use crate::load::{Layer, Wanted, Weights};
@@ -47,7 +49,12 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    pub(super) fn take(backend: &B, weights: &mut Weights<'_, B>, name: &str, config: &ModelConfig) -> Result<Self> {
+    pub(super) fn take(
+        backend: &B,
+        weights: &mut Weights<'_, B>,
+        name: &str,
+        config: &ModelConfig,
+    ) -> Result<Self> {
         let mut bias = weights.vector(&format!("{name}.attn.q_bias"));
         bias.resize(2 * config.width, 0.0);
         bias.extend(weights.vector(&format!("{name}.attn.v_bias")));
