@@ -29,6 +29,8 @@ const IMAGES_AT_ONCE: usize = 16;
 /// An NVIDIA GPU.
 pub struct CudaBackend {
     precision: Precision,
+    /// Results of a picture do not depend on the pictures beside it.
+    pub(crate) batch_invariant: bool,
     images_at_once: usize,
     pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
@@ -37,7 +39,7 @@ pub struct CudaBackend {
     /// For products of many rows, where it is installed.
     pub(crate) library: Option<Library>,
     pub(crate) staging: Arc<Staging>,
-    pub(crate) kernels: Kernels,
+    pub(crate) kernels: Arc<Kernels>,
     pub(crate) context: Arc<Context>,
 }
 
@@ -50,13 +52,14 @@ impl CudaBackend {
         let context = Context::open(ordinal)?;
         Ok(CudaBackend {
             precision,
+            batch_invariant: false,
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
             arrivals: CudaBuffer::zeroed(&context, 1)?,
             library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
-            kernels: Kernels::load(&context)?,
+            kernels: Arc::new(Kernels::load(&context)?),
             context,
         })
     }
@@ -65,6 +68,14 @@ impl CudaBackend {
     #[must_use]
     pub fn with_images_at_once(mut self, images: usize) -> Self {
         self.images_at_once = images.max(1);
+        self
+    }
+
+    /// Makes a picture's bits the same whatever is generated beside it: every layer then has one way to multiply, chosen as
+    /// for many pictures, and paths of few rows are not run as one kernel.
+    #[must_use]
+    pub fn with_batch_invariance(mut self) -> Self {
+        self.batch_invariant = true;
         self
     }
 
@@ -169,6 +180,10 @@ impl Backend for CudaBackend {
 
     fn matrix(&self, shape: MatrixShape, precision: Precision) -> Result<CudaMatrixBuilder> {
         self.new_matrix(shape, precision)
+    }
+
+    fn fp8_matrix(&self, shape: MatrixShape) -> Result<CudaMatrixBuilder> {
+        self.new_fp8_matrix(shape)
     }
 
     fn bias(&self, values: &[f32]) -> Result<CudaBias> {

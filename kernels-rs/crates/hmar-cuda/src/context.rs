@@ -197,6 +197,10 @@ impl Memory {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
 }
 
 impl Drop for Memory {

@@ -3,7 +3,7 @@
 mod boxes;
 
 use hmar_error::Result;
-use hmar_ops::{ConvolutionShape, MatrixShape, Precision, Walk};
+use hmar_ops::{ConvolutionShape, MatrixShape, Walk};
 
 use self::boxes::Block;
 use crate::backend::CudaBackend;
@@ -11,7 +11,7 @@ use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 use crate::kernels::{DevicePointer, Launch, Place};
-use crate::matrix::CudaMatrix;
+use crate::matrix::{CudaMatrix, Elements};
 use crate::product::Tile;
 
 /// For pictures of a few channels: the decoder's last layer.
@@ -60,7 +60,7 @@ pub(crate) fn convolution(
     out: &mut CudaFeatures,
 ) -> Result<()> {
     let MatrixShape { outputs, inputs, taps } = weight.shape();
-    if weight.precision() == Precision::F32 || !inputs.is_multiple_of(8) {
+    if weight.elements() == Elements::F32 || !inputs.is_multiple_of(8) {
         let name = backend.named_for_features("convolution_plain");
         return plain(backend, &name, shape, input, weight, bias, residual, out);
     }

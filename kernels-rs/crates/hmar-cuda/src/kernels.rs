@@ -211,7 +211,7 @@ struct Arguments([u64; ARGUMENT_WORDS]);
 
 /// A kernel with its arguments, in the kernel's order.
 pub(crate) struct Launch<'a> {
-    backend: &'a CudaBackend,
+    context: &'a Context,
     function: CUfunction,
     grid: Dimensions,
     block: Dimensions,
@@ -226,7 +226,7 @@ pub(crate) struct Launch<'a> {
     problem: Option<Error>,
 }
 
-impl CudaBackend {
+impl Kernels {
     /// Prepares a launch of the kernel `name`. Add its arguments, then [`Launch::submit`].
     pub(crate) fn launch(
         &self,
@@ -235,8 +235,8 @@ impl CudaBackend {
         block: impl Into<Dimensions>,
     ) -> Result<Launch<'_>> {
         Ok(Launch {
-            backend: self,
-            function: self.kernels.find(name)?,
+            context: &self.context,
+            function: self.find(name)?,
             grid: grid.into(),
             block: block.into(),
             shared: 0,
@@ -248,6 +248,18 @@ impl CudaBackend {
             used: 0,
             problem: None,
         })
+    }
+}
+
+impl CudaBackend {
+    /// See [`Kernels::launch`].
+    pub(crate) fn launch(
+        &self,
+        name: &str,
+        grid: impl Into<Dimensions>,
+        block: impl Into<Dimensions>,
+    ) -> Result<Launch<'_>> {
+        self.kernels.launch(name, grid, block)
     }
 
     /// As [`CudaBackend::launch`], of `name_bf16` or `name_f32` by the backend's precision.
@@ -349,7 +361,7 @@ impl Launch<'_> {
         if self.grid.0.contains(&0) {
             return Ok(());
         }
-        let context = &self.backend.context;
+        let context = self.context;
         context.enter()?;
         let attributes = self.attributes();
         let [grid_x, grid_y, grid_z] = self.grid.0.map(|size| size as u32);
@@ -378,7 +390,7 @@ impl Launch<'_> {
 
     fn attributes(&self) -> Vec<CUlaunchAttribute> {
         let mut attributes = Vec::new();
-        if self.overlaps && self.backend.context.capability >= (9, 0) {
+        if self.overlaps && self.context.capability >= (9, 0) {
             let mut value = CUlaunchAttributeValue { pad: [0; 64] };
             value.programmaticStreamSerializationAllowed = 1;
             let id = CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;

@@ -1,19 +1,18 @@
 //! Products by cuBLASLt, for many rows: its plans are made once for every size.
 
+mod plan;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::cublaslt::result::{self, CublasError};
-use cudarc::cublaslt::sys::{
-    self, cublasComputeType_t, cublasLtEpilogue_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
-    cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t as Attribute, cublasLtMatmulPreferenceAttributes_t,
-    cublasLtMatrixLayout_t, cudaDataType,
-};
+use cudarc::cublaslt::sys::{self, cublasLtHandle_t};
 use cudarc::driver::sys::CUdeviceptr;
 use hmar_error::{Code, Error, Result};
 
+use self::plan::Plan;
 use crate::buffer::CudaBuffer;
 use crate::context::Context;
 use crate::kernels::DevicePointer;
@@ -21,8 +20,8 @@ use crate::kernels::DevicePointer;
 /// Bytes the library may use beside the operands; more than 32 MiB makes no product faster.
 const WORKSPACE: usize = 32 << 20;
 
-/// `CUBLAS_OP_T`.
-const TRANSPOSED: i32 = 1;
+/// The version from which on rows and outputs have scales of their own.
+const SCALES_ROWS: usize = 120_900;
 
 /// What follows a product in the same kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,12 +36,21 @@ pub(crate) enum Ending {
     Gelu,
 }
 
-/// Dimensions and ending of a product.
+/// What is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Factors {
+    Bf16,
+    /// E4m3 with a scale a row of the input and one an output.
+    E4m3,
+}
+
+/// Dimensions, factors and ending of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Size {
     pub(crate) rows: usize,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
+    pub(crate) factors: Factors,
     pub(crate) ending: Ending,
 }
 
@@ -52,12 +60,15 @@ pub(crate) struct Operands {
     pub(crate) weight: CUdeviceptr,
     pub(crate) bias: CUdeviceptr,
     pub(crate) out: CUdeviceptr,
+    /// Of the rows of the input, and of the outputs, where factors have them.
+    pub(crate) scales: Option<[CUdeviceptr; 2]>,
 }
 
 /// The library, opened on a device.
 pub(crate) struct Library {
     handle: cublasLtHandle_t,
     plans: Mutex<HashMap<Size, Plan>>,
+    version: usize,
     workspace: CudaBuffer<u8>,
     context: Arc<Context>,
 }
@@ -66,15 +77,6 @@ pub(crate) struct Library {
 unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
-
-/// How the library makes a product. The matrices are column-major to it: all of them transposed.
-struct Plan {
-    description: cublasLtMatmulDesc_t,
-    weight: cublasLtMatrixLayout_t,
-    input: cublasLtMatrixLayout_t,
-    out: cublasLtMatrixLayout_t,
-    algorithm: cublasLtMatmulAlgo_t,
-}
 
 impl Library {
     /// Opens cuBLASLt, if it is there.
@@ -89,20 +91,28 @@ impl Library {
         context.enter()?;
         let workspace = CudaBuffer::zeroed(context, WORKSPACE)?;
         let handle = result::create_handle().map_err(failed)?;
-        Ok(Some(Library { handle, plans: Mutex::default(), workspace, context: context.clone() }))
+        // SAFETY: asks for a number.
+        let version = unsafe { sys::cublasLtGetVersion() };
+        Ok(Some(Library { handle, plans: Mutex::default(), version, workspace, context: context.clone() }))
     }
 
-    /// Queues a product. The first of a size also plans it, which a recording does not mind.
-    pub(crate) fn multiply(&self, size: Size, operands: &Operands) -> Result<()> {
+    /// Whether it takes [`Factors::E4m3`].
+    pub(crate) fn scales_rows(&self) -> bool {
+        self.version >= SCALES_ROWS
+    }
+
+    /// Queues a product. The first of a size also plans it, which a recording does not mind. With `row_invariant`, a row's
+    /// bits depend on neither the rows beside it nor their number.
+    pub(crate) fn multiply(&self, size: Size, operands: &Operands, row_invariant: bool) -> Result<()> {
         self.context.enter()?;
         let mut plans = self.plans();
         let plan = match plans.entry(size) {
-            Entry::Occupied(plan) => plan.into_mut(),
-            Entry::Vacant(place) => place.insert(Plan::new(self.handle, size)?),
+            Entry::Occupied(plan) => {
+                plan.get().point_to(operands)?;
+                plan.into_mut()
+            }
+            Entry::Vacant(place) => place.insert(Plan::new(self.handle, size, operands, row_invariant)?),
         };
-        if size.ending != Ending::Product {
-            set(plan.description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias)?;
-        }
         let (one, zero) = (1f32, 0f32);
         let pointer = |address: CUdeviceptr| address as *mut c_void;
         // SAFETY: the operands have the plan's dimensions, as the caller says; scalars are read before the call ends.
@@ -113,13 +123,13 @@ impl Library {
                 (&raw const one).cast(),
                 (&raw const zero).cast(),
                 pointer(operands.weight),
-                plan.weight,
+                plan.layouts.weight,
                 pointer(operands.input),
-                plan.input,
+                plan.layouts.input,
                 pointer(operands.out),
-                plan.out,
+                plan.layouts.out,
                 pointer(operands.out),
-                plan.out,
+                plan.layouts.out,
                 &plan.algorithm,
                 pointer(self.workspace.pointer()),
                 WORKSPACE,
@@ -140,84 +150,6 @@ impl Drop for Library {
         // SAFETY: nothing uses the handle any more.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
-}
-
-impl Plan {
-    fn new(handle: cublasLtHandle_t, size: Size) -> Result<Self> {
-        let Size { rows, inputs, outputs, ending } = size;
-        let of_out = match ending {
-            Ending::BiasedFloat32 => cudaDataType::CUDA_R_32F,
-            Ending::Product | Ending::Features | Ending::Gelu => cudaDataType::CUDA_R_16BF,
-        };
-        let epilogue = match ending {
-            Ending::Product => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
-            Ending::BiasedFloat32 | Ending::Features => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
-            Ending::Gelu => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
-        };
-        let layout = |of, rows: usize, columns: usize| {
-            result::create_matrix_layout(of, rows as u64, columns as u64, rows as i64).map_err(failed)
-        };
-        let description =
-            result::create_matmul_desc(cublasComputeType_t::CUBLAS_COMPUTE_32F, cudaDataType::CUDA_R_32F);
-        let description = description.map_err(failed)?;
-        set(description, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
-        set(description, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as i32))?;
-        let plan = |algorithm| -> Result<Plan> {
-            Ok(Plan {
-                description,
-                weight: layout(cudaDataType::CUDA_R_16BF, inputs, outputs)?,
-                input: layout(cudaDataType::CUDA_R_16BF, inputs, rows)?,
-                out: layout(of_out, outputs, rows)?,
-                algorithm,
-            })
-        };
-        let mut plan = plan(cublasLtMatmulAlgo_t { data: [0; 8] })?;
-        let preference = result::create_matmul_pref().map_err(failed)?;
-        // SAFETY: the attribute is a size; descriptions and layouts were made above.
-        let found = unsafe {
-            let workspace = WORKSPACE;
-            result::set_matmul_pref_attribute(
-                preference,
-                cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                (&raw const workspace).cast(),
-                size_of::<usize>(),
-            )
-            .and_then(|()| {
-                result::get_matmul_algo_heuristic(
-                    handle,
-                    plan.description,
-                    plan.weight,
-                    plan.input,
-                    plan.out,
-                    plan.out,
-                    preference,
-                )
-            })
-        };
-        // SAFETY: made above, not used again.
-        let _ = unsafe { result::destroy_matmul_pref(preference) };
-        plan.algorithm = found.map_err(failed)?.algo;
-        Ok(plan)
-    }
-}
-
-impl Drop for Plan {
-    fn drop(&mut self) {
-        // SAFETY: made by `Plan::new`, not used again.
-        unsafe {
-            let _ = result::destroy_matmul_desc(self.description);
-            for layout in [self.weight, self.input, self.out] {
-                let _ = result::destroy_matrix_layout(layout);
-            }
-        }
-    }
-}
-
-fn set<T: Copy>(description: cublasLtMatmulDesc_t, attribute: Attribute, value: &T) -> Result<()> {
-    let address = std::ptr::from_ref(value).cast();
-    // SAFETY: every attribute set here is of the type it is given.
-    unsafe { result::set_matmul_desc_attribute(description, attribute, address, size_of::<T>()) }
-        .map_err(failed)
 }
 
 fn failed(CublasError(status): CublasError) -> Error {

@@ -1,17 +1,17 @@
 //! Linear layers: products with the endings of the blocks.
 
-use cudarc::driver::sys::CUdeviceptr;
 use half::bf16;
 use hmar_error::Result;
-use hmar_ops::{LinearOutput, MatrixShape, Normalized, Precision};
+use hmar_ops::{LinearOutput, MatrixShape, Normalized};
 
 use crate::backend::{CudaBackend, SCRATCH};
 use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
+use crate::fp8;
 use crate::kernels::{DevicePointer, Launch, Place, Within};
-use crate::library::{Ending, Library, Operands, Size};
-use crate::matrix::CudaMatrix;
+use crate::library::{Ending, Factors, Library, Operands, Size};
+use crate::matrix::{CudaMatrix, Elements};
 use crate::norm::{self, GatedRows};
 use crate::product::Tile;
 
@@ -56,10 +56,11 @@ pub(crate) fn linear(
 ) -> Result<()> {
     let shape = weight.shape();
     let MatrixShape { outputs, inputs, .. } = shape;
-    let tensor_cores = weight.precision() == Precision::Bf16 && inputs % 8 == 0 && outputs % 2 == 0;
+    let tensor_cores = weight.elements() != Elements::F32 && inputs % 8 == 0 && outputs % 2 == 0;
+    let many = rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS;
     if let Some(library) = &backend.library
         && tensor_cores
-        && (rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS)
+        && (many || backend.batch_invariant || weight.elements() == Elements::E4m3)
         && outputs.is_multiple_of(8)
     {
         return by_library(backend, library, rows, shape, input, weight, bias, out);
@@ -78,8 +79,12 @@ pub(crate) fn linear(
         // SAFETY: the input holds `rows` rows of `inputs` numbers, the output of `outputs`; the gates lie in their table.
         return unsafe { launch.submit() };
     }
-    let tile = tile(rows, outputs, backend.context.multiprocessors);
-    let cluster = if MANY.contains(tile) { 1 } else { tile.cluster(backend, rows, outputs, inputs) };
+    let (tile, cluster) = if backend.batch_invariant {
+        (&FEW[FEW.len() - 1], 1)
+    } else {
+        let tile = tile(rows, outputs, backend.context.multiprocessors);
+        (tile, if MANY.contains(tile) { 1 } else { tile.cluster(backend, rows, outputs, inputs) })
+    };
     let launch =
         backend.launch(&format!("linear_{tile}_bf16"), tile.grid(rows, outputs, cluster), tile.threads)?;
     let launch = launch.shared(tile.shared(inputs, cluster)).cluster(cluster);
@@ -88,7 +93,8 @@ pub(crate) fn linear(
     unsafe { ending(launch, rows, shape, out).count(cluster).submit() }
 }
 
-/// The same by a library, whose products end in fewer ways: what gates are applied to is stored in bfloat16 between.
+/// The same by a library, whose products end in fewer ways: what gates are applied to is stored in bfloat16 between. In
+/// FP8 the input is rounded to it first. Both happen in parts of the rows that fit into the scratch memory.
 #[allow(clippy::too_many_arguments, reason = "those of a layer, and the library")]
 fn by_library(
     backend: &CudaBackend,
@@ -98,30 +104,79 @@ fn by_library(
     input: &CudaFeatures,
     weight: &CudaMatrix,
     bias: &CudaBias,
-    out: LinearOutput<'_, CudaBackend>,
+    mut out: LinearOutput<'_, CudaBackend>,
 ) -> Result<()> {
-    let multiply = |rows, first: usize, ending, bias, out| {
-        let size = Size { rows, inputs, outputs, ending };
-        let input = input.pointer() + (first * inputs * size_of::<bf16>()) as CUdeviceptr;
-        library.multiply(size, &Operands { input, weight: weight.pointer(), bias, out })
-    };
-    match out {
-        LinearOutput::Float32(out) => multiply(rows, 0, Ending::BiasedFloat32, bias.pointer(), out.pointer()),
-        LinearOutput::Features(out) => multiply(rows, 0, Ending::Features, bias.rounded(), out.pointer()),
-        LinearOutput::Gelu(out) => multiply(rows, 0, Ending::Gelu, bias.rounded(), out.pointer()),
-        LinearOutput::GatedResidual { residual, gate, rows: grouping, mut next } => {
-            let scratch = backend.scratch();
-            // Equal parts that fit; the library likes them to begin at a multiple of 256 bytes.
-            let parts = (rows * outputs * size_of::<bf16>()).div_ceil(SCRATCH);
-            let part = rows.div_ceil(parts.max(1)).next_multiple_of(128);
-            for first in (0..rows).step_by(part) {
-                let count = part.min(rows - first);
-                multiply(count, first, Ending::Product, 0, scratch.pointer())?;
-                let product = GatedRows { product: &scratch, bias, first, count, width: outputs };
-                norm::add_gated(backend, product, grouping, gate, residual, next.as_mut())?;
+    let scratch = backend.scratch();
+    let parts = Parts::divide(rows, inputs, outputs, weight, &out);
+    for first in (0..rows).step_by(parts.rows) {
+        let count = parts.rows.min(rows - first);
+        let own_input = input.at(first * inputs * size_of::<bf16>());
+        let (factors, input, scales) = match weight.scales() {
+            None => (Factors::Bf16, own_input, None),
+            Some(of_outputs) => {
+                let (mut quantized, mut scales) = (scratch.at(parts.quantized), scratch.at(parts.scales));
+                fp8::quantize_rows(&backend.kernels, count, inputs, &own_input, &mut quantized, &mut scales)?;
+                let scales = [scales.pointer(), of_outputs];
+                (Factors::E4m3, quantized, Some(scales))
             }
-            Ok(())
+        };
+        let multiply = |ending, bias, out: Place| {
+            let size = Size { rows: count, inputs, outputs, factors, ending };
+            let (input, weight, out) = (input.pointer(), weight.pointer(), out.pointer());
+            library.multiply(size, &Operands { input, weight, bias, out, scales }, backend.batch_invariant)
+        };
+        let done = first * outputs;
+        match &mut out {
+            LinearOutput::Float32(out) => {
+                multiply(Ending::BiasedFloat32, bias.pointer(), out.at(done * size_of::<f32>()))?;
+            }
+            LinearOutput::Features(out) => {
+                multiply(Ending::Features, bias.rounded(), out.at(done * size_of::<bf16>()))?;
+            }
+            LinearOutput::Gelu(out) => {
+                multiply(Ending::Gelu, bias.rounded(), out.at(done * size_of::<bf16>()))?;
+            }
+            LinearOutput::GatedResidual { residual, gate, rows: grouping, next } => {
+                multiply(Ending::Product, 0, scratch.at(0))?;
+                let product = GatedRows { product: &scratch, bias, first, count, width: outputs };
+                norm::add_gated(backend, product, *grouping, *gate, residual, next.as_mut())?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// How rows are taken in parts, and where in the scratch memory what is made of a part lies: products that gates are
+/// applied to, from the start; after them rounded inputs and their scales.
+struct Parts {
+    rows: usize,
+    quantized: usize,
+    scales: usize,
+}
+
+impl Parts {
+    /// The library likes parts to begin at a multiple of so many rows.
+    const GRAIN: usize = 128;
+
+    /// Equal parts that fit.
+    fn divide(
+        rows: usize,
+        inputs: usize,
+        outputs: usize,
+        weight: &CudaMatrix,
+        out: &LinearOutput<'_, CudaBackend>,
+    ) -> Self {
+        let gated = matches!(out, LinearOutput::GatedResidual { .. });
+        let product = if gated { outputs * size_of::<bf16>() } else { 0 };
+        let quantized = if weight.scales().is_some() { inputs } else { 0 };
+        let scale = if weight.scales().is_some() { size_of::<f32>() } else { 0 };
+        let of_a_row = product + quantized + scale;
+        let parts = match of_a_row {
+            0 => 1,
+            bytes => rows.div_ceil((SCRATCH / bytes / Self::GRAIN).max(1) * Self::GRAIN),
+        };
+        let rows = rows.div_ceil(parts.max(1)).next_multiple_of(Self::GRAIN);
+        Parts { rows, quantized: rows * product, scales: rows * (product + quantized) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Weights: `[outputs, taps, inputs]` row by row, bfloat16 or float32, uploaded while the file is read.
+//! Weights: `[outputs, taps, inputs]` row by row, uploaded while the file is read.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,15 +8,48 @@ use hmar_ops::{MatrixBuilder, MatrixShape, Precision};
 
 use crate::backend::CudaBackend;
 use crate::context::Memory;
-use crate::features;
-use crate::kernels::DevicePointer;
+use crate::fp8;
+use crate::kernels::{DevicePointer, Kernels};
 use crate::staging::{BLOCK, Staging};
+
+/// What a matrix is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// Float32.
+    F32,
+    /// Bfloat16.
+    Bf16,
+    /// E4m3, relative to a scale an output.
+    E4m3,
+}
+
+impl From<Precision> for Elements {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Elements::F32,
+            Precision::Bf16 => Elements::Bf16,
+        }
+    }
+}
+
+impl Elements {
+    /// Bytes of one.
+    fn width(self) -> usize {
+        match self {
+            Elements::F32 => 4,
+            Elements::Bf16 => 2,
+            Elements::E4m3 => 1,
+        }
+    }
+}
 
 /// A weight matrix `[outputs, taps, inputs]` on the GPU.
 pub struct CudaMatrix {
     memory: Memory,
     shape: MatrixShape,
-    precision: Precision,
+    elements: Elements,
+    /// Of each output, where elements are relative to it.
+    scales: Option<Memory>,
     /// The same weights for convolutions of enlarged pictures, once there was one.
     folded: OnceLock<Memory>,
 }
@@ -27,9 +60,14 @@ impl CudaMatrix {
         self.shape
     }
 
-    /// What its elements are.
-    pub fn precision(&self) -> Precision {
-        self.precision
+    /// What it is made of.
+    pub fn elements(&self) -> Elements {
+        self.elements
+    }
+
+    /// Where the scales of its outputs are, if it has any.
+    pub(crate) fn scales(&self) -> Option<CUdeviceptr> {
+        self.scales.as_ref().map(Memory::pointer)
     }
 
     pub(crate) fn folded(&self) -> &OnceLock<Memory> {
@@ -38,7 +76,17 @@ impl CudaMatrix {
 
     /// Bytes the weights take.
     pub fn bytes(&self) -> usize {
-        self.memory.bytes()
+        self.memory.bytes() + self.scales.as_ref().map_or(0, Memory::bytes)
+    }
+
+    /// The same weights in e4m3.
+    fn quantized(self, kernels: &Kernels) -> Result<Self> {
+        let MatrixShape { outputs, inputs, .. } = self.shape;
+        let context = self.memory.context();
+        let mut memory = Memory::zeroed(context, outputs * inputs * Elements::E4m3.width())?;
+        let mut scales = Memory::zeroed(context, outputs * size_of::<f32>())?;
+        fp8::quantize_rows(kernels, outputs, inputs, &self, &mut memory, &mut scales)?;
+        Ok(CudaMatrix { memory, scales: Some(scales), elements: Elements::E4m3, ..self })
     }
 }
 
@@ -54,16 +102,26 @@ pub struct CudaMatrixBuilder {
     staging: Arc<Staging>,
     /// Bytes on their way already.
     sent: usize,
+    /// What turns it into e4m3 in the end, if that is asked for.
+    quantizer: Option<Arc<Kernels>>,
 }
 
 impl CudaBackend {
     /// A backend of float32 activations multiplies in float32, whatever is asked.
     pub(crate) fn new_matrix(&self, shape: MatrixShape, precision: Precision) -> Result<CudaMatrixBuilder> {
         let precision = if self.precision() == Precision::F32 { Precision::F32 } else { precision };
-        let elements = shape.outputs * shape.inputs * shape.taps;
-        let memory = Memory::zeroed(&self.context, elements * features::width(precision))?;
-        let matrix = CudaMatrix { memory, shape, precision, folded: OnceLock::new() };
-        Ok(CudaMatrixBuilder { matrix, staging: self.staging.clone(), sent: 0 })
+        let elements = Elements::from(precision);
+        let length = shape.outputs * shape.inputs * shape.taps;
+        let memory = Memory::zeroed(&self.context, length * elements.width())?;
+        let matrix = CudaMatrix { memory, shape, elements, scales: None, folded: OnceLock::new() };
+        Ok(CudaMatrixBuilder { matrix, staging: self.staging.clone(), sent: 0, quantizer: None })
+    }
+
+    /// Weights go up in bfloat16, and are quantised there.
+    pub(crate) fn new_fp8_matrix(&self, shape: MatrixShape) -> Result<CudaMatrixBuilder> {
+        fp8::check(self, shape)?;
+        let builder = self.new_matrix(shape, Precision::Bf16)?;
+        Ok(CudaMatrixBuilder { quantizer: Some(self.kernels.clone()), ..builder })
     }
 }
 
@@ -79,20 +137,20 @@ impl MatrixBuilder for CudaMatrixBuilder {
 
     fn chunk(&self) -> usize {
         // As many outputs as a block of staging memory takes.
-        let outputs = BLOCK / (self.depth() * features::width(self.matrix.precision)).max(1);
+        let outputs = BLOCK / (self.depth() * self.matrix.elements.width()).max(1);
         outputs.clamp(1, self.matrix.shape.outputs.max(1)) * self.depth()
     }
 
     fn push(&mut self, elements: &[f32]) -> Result<()> {
         let MatrixShape { inputs, taps, .. } = self.matrix.shape;
         let mut lease = self.staging.lease()?;
-        let bytes = elements.len() * features::width(self.matrix.precision);
-        match self.matrix.precision {
-            Precision::F32 => {
+        let bytes = elements.len() * self.matrix.elements.width();
+        match self.matrix.elements {
+            Elements::F32 => {
                 let out: &mut [f32] = bytemuck::cast_slice_mut(&mut lease.bytes()[..bytes]);
                 arrange(elements, inputs, taps, out, |x| x);
             }
-            Precision::Bf16 => {
+            Elements::Bf16 | Elements::E4m3 => {
                 let out: &mut [u16] = bytemuck::cast_slice_mut(&mut lease.bytes()[..bytes]);
                 arrange(elements, inputs, taps, out, rounded);
             }
@@ -103,11 +161,11 @@ impl MatrixBuilder for CudaMatrixBuilder {
     }
 
     fn finish(self) -> Result<CudaMatrix> {
-        debug_assert_eq!(
-            self.sent,
-            self.matrix.shape.outputs * self.depth() * features::width(self.matrix.precision)
-        );
-        Ok(self.matrix)
+        debug_assert_eq!(self.sent, self.matrix.shape.outputs * self.depth() * self.matrix.elements.width());
+        match self.quantizer {
+            Some(kernels) => self.matrix.quantized(&kernels),
+            None => Ok(self.matrix),
+        }
     }
 }
 

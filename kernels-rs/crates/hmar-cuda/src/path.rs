@@ -6,6 +6,7 @@ use hmar_ops::{Linear, Path, PathBlock, PathBuffers, Precision, Scores};
 
 use crate::backend::CudaBackend;
 use crate::kernels::{Argument, DevicePointer};
+use crate::matrix::Elements;
 
 /// Threads of a block: eight warps multiply, one asks for weights.
 const THREADS: usize = 288;
@@ -108,9 +109,10 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
     let layers = |block: &PathBlock<'_, CudaBackend>| {
         [&block.qkv, &block.proj, &block.fc1, &block.fc2]
             .iter()
-            .all(|layer| layer.weight.precision() == Precision::Bf16)
+            .all(|layer| layer.weight.elements() == Elements::Bf16)
     };
     backend.precision() == Precision::Bf16
+        && !backend.batch_invariant
         && backend.context.capability >= (9, 0)
         && STEPS.iter().any(|steps| steps * STEP == path.width)
         && path.heads * HEAD_WIDTH == path.width
@@ -118,7 +120,7 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
         && path.vocabulary.is_multiple_of(UNIT)
         && path.blocks.len() <= MOST_BLOCKS
         && path.blocks.iter().all(layers)
-        && path.head.weight.precision() == Precision::Bf16
+        && path.head.weight.elements() == Elements::Bf16
         && Memory::divide(backend, path).is_some()
 }
 

@@ -12,7 +12,7 @@ use hmar_ops::{Backend, Precision};
 use serde_json::json;
 
 use crate::floor;
-use crate::goldens::load_options;
+use crate::goldens::Arithmetic;
 use crate::options::Options;
 use crate::part::{Part, PartResult, World};
 
@@ -68,6 +68,17 @@ pub fn default_plan(config: &ModelConfig, depth: usize) -> Plan {
     Plan { passes: passes.collect() }
 }
 
+/// How a model computes: `d30+fp8`, `d16+invariant`.
+fn arithmetic_of(model: &str) -> Result<(&str, Arithmetic)> {
+    match model.split_once('+') {
+        None => Ok((model, Arithmetic::Plain(Precision::Bf16))),
+        Some((model, "fp8")) => Ok((model, Arithmetic::Fp8)),
+        Some((model, "invariant")) => Ok((model, Arithmetic::BatchInvariant)),
+        Some(_) => Err(Error::new(Code::ArgumentOutOfRange, format!("`{model}` cannot be measured."))
+            .expected("+fp8 or +invariant after a model")),
+    }
+}
+
 /// `d16`, or `d24@512`.
 fn config_of(model: &str) -> Result<(ModelConfig, usize)> {
     let unknown = || Error::new(Code::ArgumentOutOfRange, format!("There is no model `{model}` to measure."));
@@ -90,14 +101,15 @@ struct Loaded {
 }
 
 fn bench(world: &World, name: &str) -> Result<PartResult> {
-    let (config, depth) = config_of(name)?;
+    let (model, arithmetic) = arithmetic_of(name)?;
+    let (config, depth) = config_of(model)?;
     let plan = default_plan(&config, depth);
-    let mut backend = CudaBackend::open(world.options.device, Precision::Bf16)?;
+    let mut backend = arithmetic.open(world.options.device)?;
     if let Some(images) = world.options.decode {
         backend = backend.with_images_at_once(images);
     }
     let backend = Arc::new(backend);
-    let options = load_options(Precision::Bf16);
+    let options = arithmetic.load_options();
     let tokenizer_config = TokenizerConfig::released();
     let (source, quantizer) = (Synthetic::model(&config), Synthetic::tokenizer(&tokenizer_config));
     let begin = Instant::now();

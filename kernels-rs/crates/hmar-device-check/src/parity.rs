@@ -4,6 +4,7 @@ mod attention;
 mod convolution;
 mod embed;
 mod features;
+mod fp8;
 mod group_norm;
 mod linear;
 mod norm;
@@ -23,6 +24,7 @@ fn groups() -> Vec<(&'static str, Vec<Check>)> {
     vec![
         ("features", features::checks()),
         ("linear", linear::checks()),
+        ("fp8", fp8::checks()),
         ("norm", norm::checks()),
         ("embed", embed::checks()),
         ("attention", attention::checks()),

@@ -15,6 +15,8 @@ use crate::Cancel;
 pub struct LoadOptions<'a> {
     /// What the linear layers and convolutions multiply in.
     pub precision: Precision,
+    /// Linear layers of the transformer's blocks multiply in FP8 instead: see [`Backend::fp8_matrix`].
+    pub fp8_blocks: bool,
     /// Accept NaN and infinite weights instead of refusing them by name.
     pub allow_non_finite: bool,
     /// Ends the loading early.
@@ -31,21 +33,58 @@ enum Loaded<M> {
     Vector(Vec<f32>),
 }
 
+/// How a tensor is kept.
+#[derive(Clone, Copy)]
+enum Kept {
+    Vector,
+    Matrix(Precision),
+    Fp8Matrix,
+}
+
+impl Kept {
+    /// Bytes of an element.
+    fn width(self) -> usize {
+        match self {
+            Kept::Vector | Kept::Matrix(Precision::F32) => 4,
+            Kept::Matrix(Precision::Bf16) => 2,
+            Kept::Fp8Matrix => 1,
+        }
+    }
+}
+
 /// The tensors to load, and how each is used.
 pub(crate) struct Wanted {
-    tensors: Vec<(String, Option<Precision>)>,
-    precision: Precision,
+    tensors: Vec<(String, Kept)>,
+    plain: Kept,
+    of_blocks: Kept,
 }
 
 impl Wanted {
     pub(crate) fn new(precision: Precision) -> Self {
-        Wanted { tensors: Vec::new(), precision }
+        let plain = Kept::Matrix(precision);
+        Wanted { tensors: Vec::new(), plain, of_blocks: plain }
+    }
+
+    /// Keeps the layers of blocks in FP8.
+    pub(crate) fn fp8_blocks(mut self) -> Self {
+        self.of_blocks = Kept::Fp8Matrix;
+        self
     }
 
     /// Weights to multiply with, and the bias beside them.
     pub(crate) fn layer(&mut self, name: &str) {
         self.matrix(&format!("{name}.weight"));
         self.vector(&format!("{name}.bias"));
+    }
+
+    /// A layer of a block: where almost all the products are.
+    pub(crate) fn block_layer(&mut self, name: &str) {
+        self.block_matrix(&format!("{name}.weight"));
+        self.vector(&format!("{name}.bias"));
+    }
+
+    pub(crate) fn block_matrix(&mut self, name: &str) {
+        self.tensors.push((name.to_owned(), self.of_blocks));
     }
 
     /// A layer that is always multiplied in float32: small, and close to what decides tokens.
@@ -55,15 +94,15 @@ impl Wanted {
     }
 
     pub(crate) fn matrix(&mut self, name: &str) {
-        self.tensors.push((name.to_owned(), Some(self.precision)));
+        self.tensors.push((name.to_owned(), self.plain));
     }
 
     pub(crate) fn exact_matrix(&mut self, name: &str) {
-        self.tensors.push((name.to_owned(), Some(Precision::F32)));
+        self.tensors.push((name.to_owned(), Kept::Matrix(Precision::F32)));
     }
 
     pub(crate) fn vector(&mut self, name: &str) {
-        self.tensors.push((name.to_owned(), None));
+        self.tensors.push((name.to_owned(), Kept::Vector));
     }
 }
 
@@ -95,11 +134,11 @@ impl<'a, B: Backend> Weights<'a, B> {
         options: &LoadOptions<'_>,
     ) -> Result<Self> {
         let mut tensors = Vec::with_capacity(wanted.tensors.len());
-        for (name, matrix) in wanted.tensors {
+        for (name, kept) in wanted.tensors {
             let info = source.find(&name).ok_or_else(|| {
                 Error::new(Code::TensorMismatch, format!("The checkpoint has no tensor `{name}`."))
             })?;
-            tensors.push((name, matrix, info));
+            tensors.push((name, kept, info));
         }
         tensors.sort_by_key(|(_, _, info)| std::cmp::Reverse(info.elements()));
         let total = tensors.iter().map(|(_, _, info)| info.bytes()).sum();
@@ -107,12 +146,15 @@ impl<'a, B: Backend> Weights<'a, B> {
         let loaded = Mutex::new(HashMap::new());
         let bytes = AtomicU64::new(0);
         backend.run(|| {
-            tensors.par_iter().with_max_len(1).try_for_each(|(name, matrix, info)| {
+            tensors.par_iter().with_max_len(1).try_for_each(|(name, kept, info)| {
                 options.cancel.check()?;
-                let tensor = match matrix {
-                    Some(precision) => {
-                        let shape = matrix_shape(&info.shape);
-                        let mut builder = backend.matrix(shape, *precision)?;
+                let builder = match kept {
+                    Kept::Vector => None,
+                    Kept::Matrix(precision) => Some(backend.matrix(matrix_shape(&info.shape), *precision)?),
+                    Kept::Fp8Matrix => Some(backend.fp8_matrix(matrix_shape(&info.shape))?),
+                };
+                let tensor = match builder {
+                    Some(mut builder) => {
                         let chunk = builder.chunk();
                         stream(source, name, chunk, options, &mut |values| builder.push(values))?;
                         Loaded::Matrix(builder.finish()?)
@@ -126,8 +168,7 @@ impl<'a, B: Backend> Weights<'a, B> {
                         Loaded::Vector(vector)
                     }
                 };
-                let size = if *matrix == Some(Precision::Bf16) { 2 } else { 4 };
-                bytes.fetch_add(info.elements() as u64 * size, Ordering::Relaxed);
+                bytes.fetch_add((info.elements() * kept.width()) as u64, Ordering::Relaxed);
                 loaded.lock().expect("no thread panics here").insert(name.clone(), tensor);
                 let so_far = done.fetch_add(info.bytes(), Ordering::Relaxed) + info.bytes();
                 (options.progress)(so_far, total);

@@ -99,6 +99,9 @@ impl<B: Backend> Transformer<B> {
         let word_bias = if combined { "word_embed_bias" } else { "word_embed.bias" };
 
         let mut wanted = Wanted::new(options.precision);
+        if options.fp8_blocks {
+            wanted = wanted.fp8_blocks();
+        }
         ["pos_start", "pos_1LC", "lvl_embed.weight", "class_emb.weight", word_bias]
             .iter()
             .for_each(|name| wanted.vector(name));

@@ -75,10 +75,11 @@ fn describe_gpu(device: CudaDevice) -> DeviceReport {
     }
 }
 
-/// A device by its id and what is multiplied in there.
+/// A device by its id and what is multiplied in there. The CPU's results are the same at any batch size as they are.
 pub(crate) fn open_device(
     id: &str,
     precision: Precision,
+    batch_invariant: bool,
     threads: Option<u32>,
 ) -> Result<OnDevice<Arc<CpuBackend>, Arc<CudaBackend>>> {
     if id == "cpu" {
@@ -90,17 +91,20 @@ pub(crate) fn open_device(
         None => None,
     };
     match ordinal {
-        Some(ordinal) => cuda(ordinal, precision).map(OnDevice::Cuda),
+        Some(ordinal) => cuda(ordinal, precision, batch_invariant).map(OnDevice::Cuda),
         None => Err(Error::new(Code::ArgumentOutOfRange, "The device is unknown.")
             .found(id)
             .expected("cpu, cuda or cuda:n")),
     }
 }
 
-/// A GPU. Models and tokenizers of one precision share it, and so its queue of work.
-fn cuda(ordinal: usize, precision: Precision) -> Result<Arc<CudaBackend>> {
-    static OPEN: LazyLock<Opened<(usize, Precision), CudaBackend>> = LazyLock::new(Mutex::default);
-    shared(&OPEN, (ordinal, precision), || CudaBackend::open(ordinal, precision))
+/// A GPU. Models and tokenizers of the same settings share it, and so its queue of work.
+fn cuda(ordinal: usize, precision: Precision, batch_invariant: bool) -> Result<Arc<CudaBackend>> {
+    static OPEN: LazyLock<Opened<(usize, Precision, bool), CudaBackend>> = LazyLock::new(Mutex::default);
+    shared(&OPEN, (ordinal, precision, batch_invariant), || {
+        let backend = CudaBackend::open(ordinal, precision)?;
+        Ok(if batch_invariant { backend.with_batch_invariance() } else { backend })
+    })
 }
 
 /// The CPU with so many threads. Whoever asks for the same number shares them, so that two samplers do not fight
@@ -124,13 +128,21 @@ fn shared<K: Eq + Hash, B>(open: &Opened<K, B>, key: K, make: impl FnOnce() -> R
     Ok(backend)
 }
 
+/// How a model is multiplied, by name: the precision, and whether the blocks' layers are in FP8 instead.
+pub(crate) fn dtype(name: &str) -> Result<(Precision, bool)> {
+    match name {
+        "fp8" => Ok((Precision::Bf16, true)),
+        other => Ok((precision(other)?, false)),
+    }
+}
+
 /// A precision by its name.
-pub(crate) fn precision(dtype: &str) -> Result<Precision> {
-    match dtype {
+pub(crate) fn precision(name: &str) -> Result<Precision> {
+    match name {
         "f32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
         other => Err(Error::new(Code::ArgumentOutOfRange, "The dtype is unknown.")
             .found(other)
-            .expected("f32 or bf16")),
+            .expected("f32, bf16 or fp8")),
     }
 }

@@ -11,7 +11,7 @@ use napi_derive::napi;
 
 use crate::CancelToken;
 use crate::checkpoint::{json, mode};
-use crate::device::{open_device, precision};
+use crate::device::{dtype, open_device};
 use crate::error::{closed, to_js};
 use crate::job::{OnProgress, Promised, report, start_converted};
 use crate::on_device::{AnyModel, OnDevice, on_device};
@@ -30,8 +30,10 @@ pub struct ModelOptions {
     pub mode: Option<String>,
     /// `cpu`, or `cuda:n`.
     pub device: String,
-    /// `f32` or `bf16`.
+    /// `f32`, `bf16` or `fp8`.
     pub dtype: String,
+    /// A picture's bits do not depend on the pictures beside it.
+    pub batch_invariant: Option<bool>,
     /// Worker threads; as many as cores by default.
     pub threads: Option<u32>,
     /// Keep NaN and infinite weights.
@@ -80,15 +82,17 @@ impl NativeModel {
                 mode: mode(options.mode.as_deref())?,
             })?;
             let quantizer = TokenizerCheckpoint::open(&PathBuf::from(&options.quantizer), None)?;
-            let precision = precision(&options.dtype)?;
+            let batch_invariant = options.batch_invariant.unwrap_or(false);
+            let (precision, fp8_blocks) = dtype(&options.dtype)?;
             let load = LoadOptions {
                 precision,
+                fp8_blocks,
                 allow_non_finite: options.allow_non_finite.unwrap_or(false),
                 cancel,
                 progress: &report(on_progress),
             };
             let (codes, from) = (&quantizer.config, &*quantizer.source);
-            Ok(match open_device(&options.device, precision, options.threads)? {
+            Ok(match open_device(&options.device, precision, batch_invariant, options.threads)? {
                 OnDevice::Cpu(cpu) => {
                     OnDevice::Cpu(Arc::new(Model::load(cpu, config, &*source, codes, from, &load)?))
                 }

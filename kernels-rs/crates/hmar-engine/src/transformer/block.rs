@@ -38,9 +38,9 @@ impl<B: Backend> Block<B> {
         }
         wanted.vector(&format!("{name}.attn.q_bias"));
         wanted.vector(&format!("{name}.attn.v_bias"));
-        wanted.matrix(&format!("{name}.attn.mat_qkv.weight"));
+        wanted.block_matrix(&format!("{name}.attn.mat_qkv.weight"));
         for layer in ["attn.proj", "ffn.fc1", "ffn.fc2"] {
-            wanted.layer(&format!("{name}.{layer}"));
+            wanted.block_layer(&format!("{name}.{layer}"));
         }
         if config.shared_ada_ln {
             wanted.vector(&format!("{name}.ada_gss"));

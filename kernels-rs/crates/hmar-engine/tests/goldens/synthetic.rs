@@ -11,6 +11,7 @@ use super::golden::*;
 fn options() -> LoadOptions<'static> {
     LoadOptions {
         precision: Precision::F32,
+        fp8_blocks: false,
         allow_non_finite: false,
         cancel: Cancel::default(),
         progress: &|_, _| {},
