@@ -298,6 +298,25 @@ impl Backend for CudaBackend {
         })
     }
 
+    fn open_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        settings: &CudaBuffer<DrawSettings>,
+        confidence: &CudaBuffer<f32>,
+        mask: &mut CudaBuffer<u8>,
+    ) -> Result<()> {
+        let name = || format!("open_least_confident {images}×{positions}");
+        self.measured(name, || {
+            sampling::open_least_confident(self, images, positions, settings, confidence, mask)
+        })
+    }
+
+    fn add_logarithm(&self, length: usize, input: &CudaBuffer<f32>, out: &mut CudaBuffer<f32>) -> Result<()> {
+        let name = || format!("add_logarithm {length}");
+        self.measured(name, || sampling::add_logarithm(self, length, input, out))
+    }
+
     fn soften(
         &self,
         draw: TokenDraw,

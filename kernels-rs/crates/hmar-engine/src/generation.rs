@@ -1,15 +1,18 @@
 //! Generation (4): a session holds the buffers of a batch and runs a plan over it, pass by pass.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem::Discriminant;
 use std::time::Instant;
 
 use bytemuck::Pod;
 use hmar_checkpoint::Layout;
 use hmar_error::{Code, Error, Result};
+use hmar_ops::philox::{Purpose, Stream};
 use hmar_ops::{Backend, DrawSettings, Rows, Span, TokenDraw};
 
 use crate::model::{InputBuilder, Place};
-use crate::plan::{PassKind, Plan};
+use crate::plan::{Pass, PassKind, Plan};
+use crate::positions::PositionOrder;
 use crate::tokenizer::grid_side;
 use crate::transformer::{Activations, Cache, Conditions};
 use crate::{Cancel, Model, Tokenizer};
@@ -99,6 +102,8 @@ struct Buffers<B: Backend> {
     conditions: Conditions<B>,
     inputs: InputBuilder<B>,
     confidence: B::Buffer<f32>,
+    /// What positions are ordered by where it is not their confidence.
+    scores: B::Buffer<f32>,
     slots: B::Buffer<u32>,
     /// Block-causal attention's keys and values.
     cache: Option<Cache<B>>,
@@ -117,6 +122,9 @@ struct PassShape {
     halves: usize,
     /// Masked, and the first such pass of its scale.
     opens: bool,
+    /// How the pass before it chose what it left open.
+    order: Option<Discriminant<PositionOrder>>,
+    revises: bool,
     ends_scale: bool,
     smooth: bool,
 }
@@ -131,6 +139,7 @@ impl<B: Backend> Buffers<B> {
             conditions: Conditions::allocate(backend, &model.transformer, 2 * batch)?,
             inputs: InputBuilder::allocate(model, batch)?,
             confidence: backend.allocate(batch * positions)?,
+            scores: backend.allocate(batch * positions)?,
             slots: backend.allocate(2 * batch)?,
             cache: match config.layout {
                 Layout::Var => Some(Cache::allocate(backend, config, 2 * batch)?),
@@ -279,6 +288,9 @@ impl<'a, B: Backend> Generation<'a, B> {
         let shape = self.shape(index);
         let backend = &*self.model.backend;
         backend.upload(&[settings], &mut self.buffers.settings)?;
+        if let Some(scores) = self.scores(index) {
+            backend.upload(&scores, &mut self.buffers.scores)?;
+        }
         let mut recording = self.buffers.recordings.remove(&shape).unwrap_or_default();
         backend.replay(&mut recording, || self.queue_operations(index))?;
         self.buffers.recordings.insert(shape, recording);
@@ -319,6 +331,8 @@ impl<'a, B: Backend> Generation<'a, B> {
             kind: pass.kind,
             halves: self.halves(index),
             opens: plan.opens(index),
+            order: self.order_before(index).map(std::mem::discriminant),
+            revises: pass.revises > 0,
             ends_scale: plan.ends_scale(index),
             smooth: pass.smooth,
         }
@@ -339,8 +353,32 @@ impl<'a, B: Backend> Generation<'a, B> {
             pass: index as u32,
             first_image: self.request.first_image + self.first_image as u32,
             open: plan.open_before(index, self.positions(index)) as u32,
-            padding: 0,
+            revises: pass.revises as u32,
         }
+    }
+
+    /// How the pass before a masked one chose what it left open.
+    fn order_before(&self, index: usize) -> Option<&PositionOrder> {
+        let passes = &self.request.plan.passes;
+        (passes[index].kind == PassKind::Masked).then(|| &passes[index - 1].positions)
+    }
+
+    /// What the open positions of a masked pass are chosen by, `[images, positions]`, where it is not their
+    /// confidence alone.
+    fn scores(&self, index: usize) -> Option<Vec<f32>> {
+        let order = self.order_before(index).filter(|order| **order != PositionOrder::LeastConfident)?;
+        let positions = self.positions(index);
+        let mut scores = vec![0.0; self.images * positions];
+        for (scores, image) in scores.chunks_exact_mut(positions).zip(0..) {
+            let noise = Stream {
+                seed: self.request.seed,
+                image: self.request.first_image + self.first_image as u32 + image,
+                pass: index as u32 - 1,
+                purpose: Purpose::PositionNoise,
+            };
+            order.scores(noise, scores);
+        }
+        Some(scores)
     }
 
     fn draw(&self, index: usize, halves: usize) -> TokenDraw {
@@ -370,16 +408,25 @@ impl<'a, B: Backend> Generation<'a, B> {
 
     fn refine_scale(&mut self, index: usize) -> Result<()> {
         let plan = &self.request.plan;
+        let Pass { scale, revises, .. } = plan.passes[index];
         let positions = self.positions(index);
         let halves = self.halves(index);
         let backend = &*self.model.backend;
-        let Buffers { activations, inputs, confidence, settings, .. } = &mut *self.buffers;
+        let order = &plan.passes[index - 1].positions;
+        let Buffers { activations, inputs, confidence, scores, settings, .. } = &mut *self.buffers;
         if plan.opens(index) {
             backend.fill_bytes(self.images * positions, 1, &mut inputs.mask)?;
         }
-        backend.keep_least_confident(self.images, positions, settings, confidence, &mut inputs.mask)?;
+        if let PositionOrder::Gumbel { .. } = order {
+            backend.add_logarithm(self.images * positions, confidence, scores)?;
+        }
+        let ranked = if *order == PositionOrder::LeastConfident { &*confidence } else { &*scores };
+        backend.keep_least_confident(self.images, positions, settings, ranked, &mut inputs.mask)?;
+        if revises > 0 {
+            backend.open_least_confident(self.images, positions, settings, confidence, &mut inputs.mask)?;
+        }
         let place = Place { sequences: halves * self.images, per_sequence: positions, at: 0 };
-        inputs.embed(self.model, plan.passes[index].scale, true, place, activations)?;
+        inputs.embed(self.model, scale, true, place, activations)?;
         self.forward_and_draw(index, halves)
     }
 

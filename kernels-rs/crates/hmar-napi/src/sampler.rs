@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hmar_cuda::CudaBackend;
 use hmar_engine::{
-    Cancel, Event, Generated, Model, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer,
+    Cancel, Event, Generated, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Timings,
+    Tokenizer,
 };
 use hmar_error::{Code, Error, Result};
 use hmar_ops::sampling::TokenSampling;
@@ -21,6 +22,17 @@ use crate::model::NativeModel;
 use crate::on_device::{OnDevice, on_device};
 use crate::tokenizer::{NativeTokenizer, signed};
 
+/// Which tokens a pass commits, where it leaves others open.
+#[napi(object)]
+pub struct PositionOptions {
+    /// `least-confident`, `gumbel`, `random` or `order`.
+    pub kind: String,
+    /// Of `gumbel`: what the noise is multiplied by.
+    pub temperature: Option<f64>,
+    /// Of `order`: every position of the scale, the first to be committed first.
+    pub order: Option<Vec<u32>>,
+}
+
 /// One pass of a plan.
 #[napi(object)]
 pub struct PassOptions {
@@ -30,6 +42,10 @@ pub struct PassOptions {
     pub scale: u32,
     /// Tokens that this pass fixes.
     pub commits: u32,
+    /// Tokens fixed earlier that are open again before this pass. Defaults to 0.
+    pub revises: Option<u32>,
+    /// Defaults to `least-confident`.
+    pub positions: Option<PositionOptions>,
     /// t of `(1+t)·cond − t·uncond`.
     pub guidance: f64,
     /// Divides the logits.
@@ -220,6 +236,8 @@ fn pass(options: PassOptions) -> Result<Pass> {
         kind,
         scale: scale.ok_or_else(|| Error::new(Code::PlanInvalid, "Scales are counted from 1.").found(0))?,
         commits: options.commits as usize,
+        revises: options.revises.unwrap_or(0) as usize,
+        positions: options.positions.map(position_order).transpose()?.unwrap_or_default(),
         guidance: options.guidance,
         sampling: TokenSampling {
             temperature: options.temperature as f32,
@@ -229,6 +247,20 @@ fn pass(options: PassOptions) -> Result<Pass> {
         },
         smooth: options.smooth,
     })
+}
+
+fn position_order(options: PositionOptions) -> Result<PositionOrder> {
+    let incomplete =
+        || Error::new(Code::PlanInvalid, "A pass chooses positions by halves.").found(&options.kind);
+    match options.kind.as_str() {
+        "least-confident" => Ok(PositionOrder::LeastConfident),
+        "gumbel" => Ok(PositionOrder::Gumbel { temperature: options.temperature.ok_or_else(incomplete)? }),
+        "random" => Ok(PositionOrder::Random),
+        "order" => Ok(PositionOrder::Fixed(options.order.as_deref().ok_or_else(incomplete)?.into())),
+        other => Err(Error::new(Code::PlanInvalid, "A pass chooses positions in an unknown way.")
+            .found(other)
+            .expected("least-confident, gumbel, random or order")),
+    }
 }
 
 fn event_for_js(event: Event, passes: u32) -> GenerateEvent {

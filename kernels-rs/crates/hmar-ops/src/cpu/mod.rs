@@ -429,6 +429,31 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
+    fn open_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        settings: &CpuBuffer<DrawSettings>,
+        confidence: &CpuBuffer<f32>,
+        mask: &mut CpuBuffer<u8>,
+    ) -> Result<()> {
+        let count = settings.as_slice()[0].revises as usize;
+        let confidences = confidence.as_slice().chunks_exact(positions);
+        for (mask, confidence) in
+            mask.as_mut_slice().chunks_exact_mut(positions).zip(confidences).take(images)
+        {
+            draw::open_least_confident(count, confidence, mask);
+        }
+        Ok(())
+    }
+
+    fn add_logarithm(&self, length: usize, input: &CpuBuffer<f32>, out: &mut CpuBuffer<f32>) -> Result<()> {
+        for (out, &x) in out.as_mut_slice()[..length].iter_mut().zip(input.as_slice()) {
+            *out = (f64::from(*out) + f64::from(x).ln()) as f32;
+        }
+        Ok(())
+    }
+
     fn soften(
         &self,
         draw: TokenDraw,
