@@ -13,13 +13,29 @@ const error = (found: (x: number) => number, expected: (x: number) => number, fr
 it('agrees with Math to the last places', () => {
   expect(error(cosPi, (x) => Math.cos(Math.PI * x))).toBeLessThan(3)
   expect(error(acosPi, (x) => Math.acos(x) / Math.PI)).toBeLessThan(2)
-  expect(error((x) => exp2(40 * x - 20), (x) => 2 ** (40 * x - 20))).toBeLessThan(3)
+  expect(
+    error(
+      (x) => exp2(40 * x - 20),
+      (x) => 2 ** (40 * x - 20),
+    ),
+  ).toBeLessThan(3)
   const positive = shares.slice(1)
   expect(error(log2, Math.log2, positive)).toBeLessThan(2)
-  expect(error((x) => log2(262_144 * x), (x) => Math.log2(262_144 * x), positive)).toBeLessThan(2)
+  expect(
+    error(
+      (x) => log2(262_144 * x),
+      (x) => Math.log2(262_144 * x),
+      positive,
+    ),
+  ).toBeLessThan(2)
   expect(error(logarithm, Math.log, positive)).toBeLessThan(2)
   for (const exponent of [0.1, 1, 2, 2.5, 100])
-    expect(error((x) => power(x, exponent), (x) => x ** exponent)).toBeLessThan(20)
+    expect(
+      error(
+        (x) => power(x, exponent),
+        (x) => x ** exponent,
+      ),
+    ).toBeLessThan(20)
 })
 
 it('is exact where the value is', () => {

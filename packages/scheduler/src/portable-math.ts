@@ -3,7 +3,6 @@
  * `Math` differ in their last bits from engine to engine, and with them plans and their hashes would.
  */
 
-const ln2 = 0.6931471805599453
 const bits = new DataView(new ArrayBuffer(8))
 
 /** log₂ x of a positive, normal number. */
@@ -17,12 +16,12 @@ export function log2(x: number): number {
     exponent++
   }
   const s = (mantissa - 1) / (mantissa + 1)
-  return exponent + (2 * s * sum(s * s, 13, (n) => 1 / (2 * n + 1))) / ln2
+  return exponent + (2 * s * sum(s * s, 13, (n) => 1 / (2 * n + 1))) / Math.LN2
 }
 
 /** ln x of a positive, normal number. */
 export function logarithm(x: number): number {
-  return log2(x) * ln2
+  return log2(x) * Math.LN2
 }
 
 /** 2ˣ; 0 below the normal numbers. x is below 1023. */
@@ -31,7 +30,7 @@ export function exp2(x: number): number {
   if (whole < -1022) return 0
   bits.setFloat64(0, 0)
   bits.setUint16(0, (whole + 1023) << 4)
-  const t = (x - whole) * ln2
+  const t = (x - whole) * Math.LN2
   let e = 1
   for (let n = 16; n > 0; n--) e = 1 + (t * e) / n
   return e * bits.getFloat64(0)
