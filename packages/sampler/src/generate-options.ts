@@ -2,6 +2,7 @@ import {
   checkInteger,
   checkOptions,
   checkSeed,
+  HmarError,
   HmarRangeError,
   type ModelConfig,
   resolveLabel,
@@ -23,7 +24,10 @@ export interface GenerateOptions {
   readonly labels: readonly Label[]
   /** A whole number below 2⁶⁴; from 2⁵³ on, a bigint. Defaults to 0. */
   readonly seed?: number | bigint | undefined
-  /** How to sample. Defaults to `Schedule.default(sampler.model.config)`. */
+  /**
+   * How to sample. Defaults to `Schedule.default(sampler.model.config)`. Schedules with functions of the caller's own run
+   * in a session.
+   */
   readonly schedule?: Schedule | undefined
   /**
    * The first image's number within a larger job, 0 to 2³² − 1. An image depends on the model, the plan, its label, the
@@ -71,7 +75,7 @@ const optionsSchema = z.object({
  *
  * @param side - pixels along a side of the model's pictures
  * @throws {HmarRangeError} if an option is of the wrong kind or out of its range
- * @throws {HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model
+ * @throws {HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model, or needs a session
  */
 export function checkGenerateOptions(
   { labels, seed = 0, firstImage = 0, batchSize = 8, ...options }: GenerateOptions,
@@ -81,6 +85,7 @@ export function checkGenerateOptions(
   const count = checkCount(labels, side)
   const checked = checkOptions('generate', optionsSchema, options)
   const plan = (checked.schedule ?? Schedule.default(config)).compile(config)
+  checkNeedsNoSession(plan)
   return {
     plan,
     request: {
@@ -96,6 +101,18 @@ export function checkGenerateOptions(
     signal: checked.signal,
     onProgress: checked.onProgress,
   }
+}
+
+function checkNeedsNoSession({ functions }: Plan): void {
+  if (functions.length === 0) return
+  throw new HmarError(
+    'SCHEDULE_INVALID',
+    'The schedule chooses positions by functions, which the engine cannot call.',
+    {
+      found: functions.map((name) => JSON.stringify(name)).join(', '),
+      remedy: 'Run it in a session: `sampler.open()`.',
+    },
+  )
 }
 
 /** By its length alone: nothing walks over a billion labels. */

@@ -109,4 +109,44 @@ mod tests {
         assert_eq!(order(&random), order(&gumbel));
         assert!((f64::from(gumbel[7]) - 2.0 * noise.gumbel(7)).abs() < 1e-6);
     }
+
+    /// χ² of how often each position is the first to be committed, against its chance.
+    fn chi_squared(order: &PositionOrder, confidence: &[f64], chances: &[f64]) -> f64 {
+        const IMAGES: u32 = 20_000;
+        let mut counts = vec![0.0; chances.len()];
+        for image in 0..IMAGES {
+            let noise = Stream { seed: 11, image, pass: 4, purpose: Purpose::PositionNoise };
+            let mut scores = vec![0.0; chances.len()];
+            order.scores(noise, &mut scores);
+            let score = |position: usize| f64::from(scores[position]) + confidence[position].ln();
+            let first = (0..chances.len()).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap();
+            counts[first] += 1.0;
+        }
+        let total: f64 = chances.iter().sum();
+        counts.iter().zip(chances).fold(0.0, |sum, (count, chance)| {
+            let expected = chance / total * f64::from(IMAGES);
+            sum + (count - expected).powi(2) / expected
+        })
+    }
+
+    /// Exceeded once in a million times by seven degrees of freedom.
+    const BOUND: f64 = 40.5;
+
+    #[test]
+    fn random_orders_begin_with_any_position() {
+        let statistic = chi_squared(&PositionOrder::Random, &[1.0; 8], &[1.0; 8]);
+        assert!(statistic < BOUND, "{statistic}");
+    }
+
+    #[test]
+    fn gumbels_order_draws_by_confidence_raised_to_one_over_its_temperature() {
+        let confidence: Vec<f64> = (1..=8).map(|x| f64::from(x) / 10.0).collect();
+        for temperature in [0.5, 1.0, 2.0] {
+            let order = PositionOrder::Gumbel { temperature };
+            let chances: Vec<f64> = confidence.iter().map(|c| c.powf(1.0 / temperature)).collect();
+            let statistic = chi_squared(&order, &confidence, &chances);
+            assert!(statistic < BOUND, "temperature {temperature}: {statistic}");
+            assert!(chi_squared(&order, &confidence, &[1.0; 8]) > BOUND);
+        }
+    }
 }
