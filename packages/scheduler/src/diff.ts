@@ -55,16 +55,27 @@ export function diffPlans(a: Plan, b: Plan): ScheduleDiff {
         ? 'no difference'
         : formatTable([
             ['scale', 'property', 'from', 'to'],
-            ...differences.map(({ scale, property, from, to }) => [String(scale), property, from, to]),
+            ...differences.map(({ scale, property, from, to }) => [
+              String(scale),
+              property,
+              shortened(from),
+              shortened(to),
+            ]),
           ]),
   })
 }
 
+// Orders of positions would make lines of thousands of letters.
+const shortened = (text: string) => (text.length > 48 ? `${text.slice(0, 47)}…` : text)
+
 const unsaid: Partial<Record<keyof Pass, unknown>> = { revises: 0, positions: { kind: 'least-confident' } }
 
-function valuesOf({ passes }: Plan, scale: number, property: keyof Pass): string {
-  const ofScale = passes.filter((pass) => pass.scale === scale)
-  const values = ofScale.map((pass) => describe(pass[property] ?? unsaid[property]))
+function valuesOf(plan: Plan, scale: number, property: keyof Pass): string {
+  const values = plan.passes.flatMap((pass, index) => {
+    // A pass that leaves nothing open chooses no positions.
+    const isSaid = pass.scale === scale && (property !== 'positions' || plan.openCount(index) > 0)
+    return isSaid ? [describe(pass[property] ?? unsaid[property])] : []
+  })
   // How many passes there are is a difference of its own: that of their commits.
   const [first] = values
   if (first === undefined) return '–'

@@ -54,7 +54,7 @@ function rowOf(data: ScheduleData, plan: Plan, scale: number, cost?: ScheduleCos
     off(first.topP),
     off(first.minP),
     first.smooth ? 'soft' : '',
-    share === undefined ? '' : `${short(100 * share)}%`,
+    share === undefined ? '' : `${(100 * share).toFixed(1)}%`,
   ]
 }
 

@@ -95,7 +95,7 @@ export class Plan implements PassList {
       pass.smooth ? `${pass.kind}, smooth` : pass.kind,
       ...(revisions ? [String(pass.revises ?? 0)] : []),
       `${pass.commits} of ${pass.side * pass.side}`,
-      ...(orders ? [describeOrder(pass.positions)] : []),
+      ...(orders ? [this.openCount(index) === 0 ? '–' : describeOrder(pass.positions)] : []),
       String(Number(pass.guidance.toPrecision(4))),
       String(pass.temperature),
       pass.topK === 0 ? 'all' : String(pass.topK),
