@@ -43,6 +43,7 @@ const shown = (pictures: readonly Labelled[]) => ({
 await using sampler = await HmarSampler.load({ model: 'shapes', device: 'cpu' })
 const families = familiesOf(sampler.model.config)
 const chosen = families.filter(({ name }) => options.only === '' || options.only === name)
+if (chosen.length === 0) throw new Error(`The families are ${families.map(({ name }) => name).join(', ')}.`)
 
 async function measure({ name, schedule }: Variant) {
   const each = labels.map((_, label) => label)
