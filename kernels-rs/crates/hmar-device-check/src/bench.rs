@@ -136,6 +136,7 @@ fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)>
         batch,
         skip_negligible_guidance: true,
         trace: false,
+        keep: None,
     };
     let mut session = Session::default();
     let mut generate = |seed: u64| -> Result<Generated> {

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use bytemuck::Pod;
 use hmar_checkpoint::Layout;
-use hmar_error::{Code, Error, Result};
+use hmar_error::Result;
 use hmar_ops::philox::{Purpose, Stream};
 use hmar_ops::{Backend, DrawSettings, Rows, Span, TokenDraw};
 
 use crate::model::{InputBuilder, Place};
-use crate::plan::{Pass, PassKind, Plan};
+use crate::plan::{Pass, PassKind};
 use crate::positions::PositionOrder;
+use crate::request::{Event, Generated, Request, Timings};
 use crate::tokenizer::grid_side;
 use crate::transformer::{Activations, Cache, Conditions};
 use crate::{Cancel, Model, Tokenizer};
@@ -22,73 +23,6 @@ const PASSES_IN_FLIGHT: usize = 2;
 
 /// Below this guidance the unconditional half of a masked pass changes no token worth its time.
 const NEGLIGIBLE_GUIDANCE: f64 = 1e-4;
-
-/// What to generate.
-pub struct Request {
-    /// One class an image; the null class generates without one.
-    pub labels: Vec<u32>,
-    /// The passes.
-    pub plan: Plan,
-    /// Philox's key.
-    pub seed: u64,
-    /// The first image's index within the whole job.
-    pub first_image: u32,
-    /// Images generated together.
-    pub batch: usize,
-    /// Skip the unconditional half of masked passes whose guidance is below 1e-4.
-    pub skip_negligible_guidance: bool,
-    /// Keep the token maps after every pass.
-    pub trace: bool,
-}
-
-/// Something that has been done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A pass over some images.
-    Pass {
-        /// The first of them, within the request.
-        first_image: usize,
-        /// How many.
-        images: usize,
-        /// The pass's index.
-        pass: usize,
-    },
-    /// Images decoded.
-    Decode {
-        /// The first of them, within the request.
-        first_image: usize,
-        /// How many.
-        images: usize,
-    },
-}
-
-/// Where the time went, in milliseconds.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Timings {
-    /// AdaLN's modulations.
-    pub condition: f64,
-    /// Each pass of the plan, over all batches.
-    pub passes: Vec<f64>,
-    /// The tokenizer's decoder.
-    pub decode: f64,
-    /// Everything.
-    pub total: f64,
-}
-
-/// The result of a request.
-#[derive(Clone, Debug, Default)]
-pub struct Generated {
-    /// `[images, side, side, 3]`
-    pub pixels: Vec<u8>,
-    /// `[images, N]`
-    pub tokens: Vec<u32>,
-    /// `[images, Σ p² over passes]`: the scale's token map after every pass; empty unless asked for.
-    pub trace: Vec<u32>,
-    /// `f̂ [images, S, S, Z]`
-    pub latents: Vec<f32>,
-    /// Where the time went.
-    pub timings: Timings,
-}
 
 /// The buffers of a batch for one model and tokenizer. They stay from request to request and grow when a larger
 /// batch comes.
@@ -125,6 +59,11 @@ struct PassShape {
     /// How the pass before it chose what it left open.
     order: Option<Discriminant<PositionOrder>>,
     revises: bool,
+    /// What it draws is given in the mask.
+    chosen: bool,
+    /// Some, or all, of the scale's tokens are kept.
+    keeps: bool,
+    skips: bool,
     ends_scale: bool,
     smooth: bool,
 }
@@ -172,7 +111,7 @@ impl<B: Backend> Session<B> {
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Generated> {
         let begin = Instant::now();
-        request.check(model)?;
+        request.check(model.config())?;
         let batch = request.batch.clamp(1, request.labels.len());
         if self.buffers.as_ref().is_none_or(|buffers| buffers.batch < batch) {
             self.buffers = None;
@@ -203,24 +142,6 @@ impl<B: Backend> Session<B> {
     }
 }
 
-impl Request {
-    fn check<B: Backend>(&self, model: &Model<B>) -> Result<()> {
-        let config = model.config();
-        self.plan.check(config)?;
-        if self.labels.is_empty() || self.first_image.checked_add(self.labels.len() as u32 - 1).is_none() {
-            return Err(Error::new(Code::ArgumentOutOfRange, "The number of images is out of range.")
-                .found(self.labels.len())
-                .expected("at least 1, and indices below 2³²"));
-        }
-        match self.labels.iter().find(|&&label| label as usize > config.classes) {
-            None => Ok(()),
-            Some(label) => Err(Error::new(Code::ArgumentOutOfRange, "A label is out of range.")
-                .found(label)
-                .expected(format!("0 … {}", config.classes))),
-        }
-    }
-}
-
 /// One batch on its way through a plan.
 struct Generation<'a, B: Backend> {
     model: &'a Model<B>,
@@ -230,6 +151,8 @@ struct Generation<'a, B: Backend> {
     images: usize,
     /// Every pass's tokens `[images, Σ p² over passes]`, where asked for.
     trace: Option<B::Buffer<u32>>,
+    /// The next masked pass finds in the mask what it is to draw, instead of choosing by the plan.
+    chosen: bool,
 }
 
 impl<'a, B: Backend> Generation<'a, B> {
@@ -248,10 +171,10 @@ impl<'a, B: Backend> Generation<'a, B> {
         let slots = buffers.conditions.prepare(backend, &model.transformer, &both_halves)?;
         backend.upload(&slots, &mut buffers.slots)?;
         buffers.inputs.restart(model, labels.len())?;
-        let length = labels.len() * request.traced_before(model, request.plan.passes.len());
+        let length = labels.len() * request.traced_before(&model.config().pyramid, request.plan.passes.len());
         let trace = request.trace.then(|| backend.allocate(length)).transpose()?;
         timings.condition += milliseconds(begin);
-        Ok(Generation { model, request, buffers, first_image, images: labels.len(), trace })
+        Ok(Generation { model, request, buffers, first_image, images: labels.len(), trace, chosen: false })
     }
 
     /// Runs all passes, reporting each when it is done.
@@ -284,21 +207,20 @@ impl<'a, B: Backend> Generation<'a, B> {
 
     /// Queues pass `index` and, after the last of a scale, what adds the scale to the latent.
     fn queue(&mut self, index: usize) -> Result<()> {
-        let settings = self.settings(index);
         let shape = self.shape(index);
         let backend = &*self.model.backend;
-        backend.upload(&[settings], &mut self.buffers.settings)?;
-        if let Some(scores) = self.scores(index) {
-            backend.upload(&scores, &mut self.buffers.scores)?;
+        self.prepare(index)?;
+        // Nothing at all cannot be recorded.
+        if !shape.skips || shape.ends_scale {
+            let mut recording = self.buffers.recordings.remove(&shape).unwrap_or_default();
+            backend.replay(&mut recording, || self.queue_operations(index))?;
+            self.buffers.recordings.insert(shape, recording);
         }
-        let mut recording = self.buffers.recordings.remove(&shape).unwrap_or_default();
-        backend.replay(&mut recording, || self.queue_operations(index))?;
-        self.buffers.recordings.insert(shape, recording);
 
         let positions = self.positions(index);
         let (before, width) = (
-            self.request.traced_before(self.model, index),
-            self.request.traced_before(self.model, self.request.plan.passes.len()),
+            self.request.traced_before(&self.model.config().pyramid, index),
+            self.request.traced_before(&self.model.config().pyramid, self.request.plan.passes.len()),
         );
         match &mut self.trace {
             Some(trace) => {
@@ -309,12 +231,62 @@ impl<'a, B: Backend> Generation<'a, B> {
         }
     }
 
-    fn queue_operations(&mut self, index: usize) -> Result<()> {
-        match self.request.plan.passes[index].kind {
-            PassKind::NextScale => self.predict_scale(index)?,
-            PassKind::Masked => self.refine_scale(index)?,
+    /// Uploads what the pass reads besides the state of the generation.
+    pub(crate) fn prepare(&mut self, index: usize) -> Result<()> {
+        let settings = self.settings(index);
+        let backend = &*self.model.backend;
+        backend.upload(&[settings], &mut self.buffers.settings)?;
+        if let Some(scores) = self.scores(index) {
+            backend.upload(&scores, &mut self.buffers.scores)?;
         }
+        if self.request.plan.passes[index].kind == PassKind::NextScale && self.keeps(index) {
+            self.place_kept_tokens(index)?;
+        }
+        Ok(())
+    }
+
+    fn queue_operations(&mut self, index: usize) -> Result<()> {
+        self.predict(index)?;
+        self.draw_tokens(index)?;
         if self.request.plan.ends_scale(index) { self.finish_scale(index) } else { Ok(()) }
+    }
+
+    /// Whether editing keeps any token of the pass's scale.
+    pub(crate) fn keeps(&self, index: usize) -> bool {
+        let scale = self.request.plan.passes[index].scale;
+        self.request.keep.as_ref().is_some_and(|kept| kept.any(&self.model.config().pyramid, scale))
+    }
+
+    /// Whether there is nothing to draw, nor a cache that needs the pass.
+    pub(crate) fn skips(&self, index: usize) -> bool {
+        let scale = self.request.plan.passes[index].scale;
+        let kept = self.request.keep.as_ref();
+        self.buffers.cache.is_none() && kept.is_some_and(|kept| kept.all(&self.model.config().pyramid, scale))
+    }
+
+    /// Starts a scale from the source's tokens: none is more confident than those that are kept.
+    fn place_kept_tokens(&mut self, index: usize) -> Result<()> {
+        let Some(kept) = &self.request.keep else { return Ok(()) };
+        let scale = self.request.plan.passes[index].scale;
+        let (tokens, free) = kept.of_scale(&self.model.config().pyramid, scale);
+        let confidence: Vec<f32> =
+            free.iter().map(|&free| if free == 0 { f32::INFINITY } else { 0.0 }).collect();
+        let (backend, inputs) = (&*self.model.backend, &mut self.buffers.inputs);
+        backend.upload(&tokens.repeat(self.images), &mut inputs.tokens)?;
+        backend.upload(&free.repeat(self.images), &mut inputs.mask)?;
+        backend.upload(&confidence.repeat(self.images), &mut self.buffers.confidence)
+    }
+
+    /// Leaves the pass's logits in `activations.logits`.
+    pub(crate) fn predict(&mut self, index: usize) -> Result<()> {
+        if self.skips(index) {
+            return Ok(());
+        }
+        match self.request.plan.passes[index].kind {
+            PassKind::NextScale => self.embed_next_scale(index)?,
+            PassKind::Masked => self.embed_masked(index)?,
+        }
+        self.forward(index)
     }
 
     /// Positions of the pass's scale.
@@ -333,6 +305,9 @@ impl<'a, B: Backend> Generation<'a, B> {
             opens: plan.opens(index),
             order: self.order_before(index).map(std::mem::discriminant),
             revises: pass.revises > 0,
+            chosen: self.chosen,
+            keeps: self.keeps(index),
+            skips: self.skips(index),
             ends_scale: plan.ends_scale(index),
             smooth: pass.smooth,
         }
@@ -390,7 +365,7 @@ impl<'a, B: Backend> Generation<'a, B> {
         }
     }
 
-    fn predict_scale(&mut self, index: usize) -> Result<()> {
+    fn embed_next_scale(&mut self, index: usize) -> Result<()> {
         let positions = self.positions(index);
         let scale = self.request.plan.passes[index].scale;
         let halves = self.halves(index);
@@ -403,31 +378,43 @@ impl<'a, B: Backend> Generation<'a, B> {
             let place = Place { sequences, per_sequence: positions, at: 0 };
             inputs.embed(self.model, scale, false, place, activations)?;
         }
-        self.forward_and_draw(index, halves)
+        Ok(())
     }
 
-    fn refine_scale(&mut self, index: usize) -> Result<()> {
+    fn embed_masked(&mut self, index: usize) -> Result<()> {
         let plan = &self.request.plan;
         let Pass { scale, revises, .. } = plan.passes[index];
         let positions = self.positions(index);
-        let halves = self.halves(index);
+        let sequences = self.halves(index) * self.images;
+        if !self.chosen {
+            self.choose_positions(index)?;
+        }
+        let backend = &*self.model.backend;
+        let Buffers { activations, inputs, confidence, settings, .. } = &mut *self.buffers;
+        if revises > 0 {
+            backend.open_least_confident(self.images, positions, settings, confidence, &mut inputs.mask)?;
+        }
+        let place = Place { sequences, per_sequence: positions, at: 0 };
+        inputs.embed(self.model, scale, true, place, activations)
+    }
+
+    /// Masks what the passes before leave open, by the plan.
+    fn choose_positions(&mut self, index: usize) -> Result<()> {
+        let plan = &self.request.plan;
+        let positions = self.positions(index);
+        // Editing has said already what is open at first.
+        let all_open = plan.opens(index) && !self.keeps(index);
         let backend = &*self.model.backend;
         let order = &plan.passes[index - 1].positions;
-        let Buffers { activations, inputs, confidence, scores, settings, .. } = &mut *self.buffers;
-        if plan.opens(index) {
+        let Buffers { inputs, confidence, scores, settings, .. } = &mut *self.buffers;
+        if all_open {
             backend.fill_bytes(self.images * positions, 1, &mut inputs.mask)?;
         }
         if let PositionOrder::Gumbel { .. } = order {
             backend.add_logarithm(self.images * positions, confidence, scores)?;
         }
         let ranked = if *order == PositionOrder::LeastConfident { &*confidence } else { &*scores };
-        backend.keep_least_confident(self.images, positions, settings, ranked, &mut inputs.mask)?;
-        if revises > 0 {
-            backend.open_least_confident(self.images, positions, settings, confidence, &mut inputs.mask)?;
-        }
-        let place = Place { sequences: halves * self.images, per_sequence: positions, at: 0 };
-        inputs.embed(self.model, scale, true, place, activations)?;
-        self.forward_and_draw(index, halves)
+        backend.keep_least_confident(self.images, positions, settings, ranked, &mut inputs.mask)
     }
 
     /// Halves of guidance a pass needs: the conditional one, and the unconditional one where it matters.
@@ -444,13 +431,12 @@ impl<'a, B: Backend> Generation<'a, B> {
         if negligible && !cached { 1 } else { 2 }
     }
 
-    fn forward_and_draw(&mut self, index: usize, halves: usize) -> Result<()> {
+    fn forward(&mut self, index: usize) -> Result<()> {
         let positions = self.positions(index);
-        let draw = self.draw(index, halves);
+        let halves = self.halves(index);
         let pass = &self.request.plan.passes[index];
         let (backend, config) = (&*self.model.backend, self.model.config());
-        let Buffers { activations, conditions, inputs, confidence, slots, settings, cache, .. } =
-            &mut *self.buffers;
+        let Buffers { activations, conditions, slots, cache, .. } = &mut *self.buffers;
         let rows = Rows { sequences: halves * self.images, per_sequence: positions, slots };
         let before: usize = match config.layout {
             Layout::Var => config.pyramid[..pass.scale].iter().map(|side| side * side).sum(),
@@ -458,21 +444,33 @@ impl<'a, B: Backend> Generation<'a, B> {
         };
         let spans = [Span { queries: before..before + positions, keys: 0..before + positions }];
         let transformer = &self.model.transformer;
-        transformer.forward(backend, pass.kind, conditions, rows, &spans, activations, cache.as_mut())?;
-        let only = (pass.kind == PassKind::Masked).then_some(&inputs.mask);
+        transformer.forward(backend, pass.kind, conditions, rows, &spans, activations, cache.as_mut())
+    }
+
+    /// Draws from the logits that [`Generation::predict`] left.
+    pub(crate) fn draw_tokens(&mut self, index: usize) -> Result<()> {
+        if self.skips(index) {
+            return Ok(());
+        }
+        let draw = self.draw(index, self.halves(index));
+        let masked = self.request.plan.passes[index].kind == PassKind::Masked || self.keeps(index);
+        let backend = &*self.model.backend;
+        let Buffers { activations, inputs, confidence, settings, .. } = &mut *self.buffers;
+        let only = masked.then_some(&inputs.mask);
         backend.draw_tokens(draw, settings, &mut activations.logits, only, &mut inputs.tokens, confidence)
     }
 
     /// Keeps the finished scale's tokens and adds it to the latent.
-    fn finish_scale(&mut self, index: usize) -> Result<()> {
+    pub(crate) fn finish_scale(&mut self, index: usize) -> Result<()> {
         let pass = &self.request.plan.passes[index];
         let positions = self.positions(index);
         let draw = self.draw(index, 1);
+        let smooth = pass.smooth && !self.keeps(index);
         let (backend, config) = (&*self.model.backend, self.model.config());
         let Buffers { activations, inputs, settings, maps, .. } = &mut *self.buffers;
         let before = config.pyramid[..pass.scale].iter().map(|side| side * side).sum();
         backend.store_tokens(self.images, positions, &inputs.tokens, maps, config.tokens(), before)?;
-        if !pass.smooth {
+        if !smooth {
             return inputs.accumulate(self.model, pass.scale);
         }
         let quantizer = &self.model.quantizer;
@@ -505,18 +503,11 @@ impl<'a, B: Backend> Generation<'a, B> {
         generated.latents.extend(latents);
         generated.tokens.extend(downloaded(backend, &self.buffers.maps, self.images * config.tokens())?);
         if let Some(trace) = &self.trace {
-            let length = self.images * self.request.traced_before(self.model, self.request.plan.passes.len());
+            let length = self.images
+                * self.request.traced_before(&self.model.config().pyramid, self.request.plan.passes.len());
             generated.trace.extend(downloaded(backend, trace, length)?);
         }
         Ok(())
-    }
-}
-
-impl Request {
-    /// Tokens of one image that the passes before `pass` leave in a trace.
-    fn traced_before<B: Backend>(&self, model: &Model<B>, pass: usize) -> usize {
-        let pyramid = &model.config().pyramid;
-        self.plan.passes[..pass].iter().map(|pass| pyramid[pass.scale].pow(2)).sum()
     }
 }
 

@@ -4,19 +4,23 @@
 //! pass.
 
 mod cancel;
+mod editing;
 mod generation;
 mod load;
 mod model;
 mod plan;
 mod positions;
 mod quantizer;
+mod request;
 mod tokenizer;
 mod transformer;
 
 pub use cancel::Cancel;
-pub use generation::{Event, Generated, Request, Session, Timings};
+pub use editing::Kept;
+pub use generation::Session;
 pub use load::LoadOptions;
 pub use model::Model;
 pub use plan::{Pass, PassKind, Plan};
 pub use positions::PositionOrder;
+pub use request::{Event, Generated, Request, Timings};
 pub use tokenizer::Tokenizer;

@@ -218,6 +218,7 @@ fn engine_request(request: GenerateRequest) -> Result<Request> {
         batch: request.batch_size as usize,
         skip_negligible_guidance: request.skip_negligible_guidance,
         trace: request.trace,
+        keep: None,
     })
 }
 

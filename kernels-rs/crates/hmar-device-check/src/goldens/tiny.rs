@@ -167,6 +167,7 @@ fn generation(world: &World, precision: Precision, reference: Reference) -> Resu
         batch: reference.batch,
         skip_negligible_guidance: false,
         trace: true,
+        keep: None,
     };
     // Three times in one session: as it is, recorded, repeated.
     let mut session = Session::default();
