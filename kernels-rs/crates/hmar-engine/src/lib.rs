@@ -3,11 +3,13 @@
 //! [`Model`] and [`Tokenizer`] hold weights; a [`Session`] holds the buffers of a batch and runs a [`Plan`] pass by
 //! pass.
 
+mod buffers;
 mod cancel;
 mod editing;
 mod generation;
 mod load;
 mod model;
+mod passes;
 mod plan;
 mod positions;
 mod quantizer;
