@@ -43,11 +43,7 @@ impl<B: Backend> Session<B> {
         let begin = Instant::now();
         request.check(model.config())?;
         let batch = request.batch.clamp(1, request.labels.len());
-        if self.buffers.as_ref().is_none_or(|buffers| buffers.batch < batch) {
-            self.buffers = None;
-            self.buffers = Some(Buffers::allocate(model, batch)?);
-        }
-        let buffers = self.buffers.as_mut().expect("allocated above");
+        let buffers = self.reserve(model, batch)?;
         let mut generated = Generated {
             timings: Timings { passes: vec![0.0; request.plan.passes.len()], ..Timings::default() },
             ..Generated::default()
@@ -69,6 +65,26 @@ impl<B: Backend> Session<B> {
         })?;
         generated.timings.total = milliseconds(begin);
         Ok(generated)
+    }
+
+    /// Buffers for so many images.
+    pub(crate) fn reserve(&mut self, model: &Model<B>, images: usize) -> Result<&mut Buffers<B>> {
+        let kept = self.buffers.take().filter(|buffers| buffers.batch >= images);
+        let buffers = match kept {
+            Some(buffers) => buffers,
+            None => Buffers::allocate(model, images)?,
+        };
+        Ok(self.buffers.insert(buffers))
+    }
+
+    /// Whether it holds buffers.
+    pub fn is_empty(&self) -> bool {
+        self.buffers.is_none()
+    }
+
+    /// What [`Session::reserve`] gave.
+    pub(crate) fn buffers(&mut self) -> &mut Buffers<B> {
+        self.buffers.as_mut().expect("reserved before")
     }
 }
 
@@ -174,13 +190,11 @@ impl<'a, B: Backend> Generation<'a, B> {
         let side = grid_side(&config.pyramid);
         let size = side * side * config.code_dimension;
         let latents = downloaded(backend, &self.buffers.inputs.latents.latent, self.images * size)?;
-        let at_once = backend.images_at_once();
-        for (group, latents) in latents.chunks(at_once * size).enumerate() {
-            cancel.check()?;
-            generated.pixels.extend(tokenizer.decode_latents(latents, side, cancel)?);
-            let first_image = self.first_image + group * at_once;
-            on_event(Event::Decode { first_image, images: latents.len() / size });
-        }
+        let mut first_image = self.first_image;
+        generated.pixels.extend(tokenizer.decode_batch(&latents, side, cancel, |images| {
+            on_event(Event::Decode { first_image, images });
+            first_image += images;
+        })?);
         generated.timings.decode += milliseconds(begin);
         generated.latents.extend(latents);
         generated.tokens.extend(downloaded(backend, &self.buffers.maps, self.images * config.tokens())?);

@@ -1,10 +1,11 @@
 //! A model: the transformer and the quantiser its inputs are made with. Teacher-forced logits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource, TokenizerConfig};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{Backend, Blend, EmbedScale, Latent, Masking, Rows, Span};
+use sha2::{Digest, Sha256};
 
 use crate::Cancel;
 use crate::load::LoadOptions;
@@ -18,6 +19,7 @@ pub struct Model<B: Backend> {
     pub(crate) backend: Arc<B>,
     pub(crate) transformer: Transformer<B>,
     pub(crate) quantizer: Quantizer<B>,
+    fingerprint: OnceLock<String>,
 }
 
 impl<B: Backend> Model<B> {
@@ -44,7 +46,7 @@ impl<B: Backend> Model<B> {
         let quiet = LoadOptions { progress: &|_, _| {}, cancel: options.cancel.clone(), ..*options };
         let quantizer = Quantizer::load(&*backend, quantizer_source, quantizer_config, &quiet)?;
         let transformer = Transformer::load(&*backend, config, source, options)?;
-        Ok(Model { backend, transformer, quantizer })
+        Ok(Model { backend, transformer, quantizer, fingerprint: OnceLock::new() })
     }
 
     /// What the model is made of.
@@ -55,6 +57,26 @@ impl<B: Backend> Model<B> {
     /// Bytes its weights take.
     pub fn weight_bytes(&self) -> u64 {
         self.transformer.weight_bytes + self.quantizer.bytes
+    }
+
+    /// A digest of weights that no two trained models share: those of the classes and of the codebook. The same for every
+    /// device and precision.
+    ///
+    /// # Errors
+    /// Those of reading them back from the device.
+    pub(crate) fn fingerprint(&self) -> Result<&str> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(known);
+        }
+        let config = self.config();
+        let backend = &*self.backend;
+        let mut codes = vec![0f32; config.codebook_size * config.code_dimension];
+        backend.download(&self.quantizer.codebook, &mut codes)?;
+        let classes = self.transformer.class_embeddings(backend)?;
+        let mut digest = Sha256::new();
+        [codes, classes].iter().for_each(|values| digest.update(bytemuck::cast_slice::<f32, u8>(values)));
+        let text = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(self.fingerprint.get_or_init(|| text))
     }
 
     /// Teacher-forced logits `[N, V]` before guidance. `label` may be the null class.

@@ -31,6 +31,11 @@ impl<B: Backend> Generation<'_, B> {
 
     pub(crate) fn queue_operations(&mut self, index: usize) -> Result<()> {
         self.predict(index)?;
+        self.complete(index)
+    }
+
+    /// What follows on [`Generation::predict`].
+    pub(crate) fn complete(&mut self, index: usize) -> Result<()> {
         self.draw_tokens(index)?;
         if self.request.plan.ends_scale(index) { self.finish_scale(index) } else { Ok(()) }
     }
@@ -202,7 +207,7 @@ impl<B: Backend> Generation<'_, B> {
     }
 
     /// Halves of guidance a pass needs: the conditional one, and the unconditional one where it matters.
-    fn halves(&self, index: usize) -> usize {
+    pub(crate) fn halves(&self, index: usize) -> usize {
         let pass = &self.request.plan.passes[index];
         let t = pass.guidance.abs();
         let negligible = match pass.kind {
@@ -232,7 +237,7 @@ impl<B: Backend> Generation<'_, B> {
     }
 
     /// Draws from the logits that [`Generation::predict`] left.
-    pub(crate) fn draw_tokens(&mut self, index: usize) -> Result<()> {
+    fn draw_tokens(&mut self, index: usize) -> Result<()> {
         if self.skips(index) {
             return Ok(());
         }
@@ -245,7 +250,7 @@ impl<B: Backend> Generation<'_, B> {
     }
 
     /// Keeps the finished scale's tokens and adds it to the latent.
-    pub(crate) fn finish_scale(&mut self, index: usize) -> Result<()> {
+    fn finish_scale(&mut self, index: usize) -> Result<()> {
         let pass = &self.request.plan.passes[index];
         let positions = self.positions(index);
         let draw = self.draw(index, 1);

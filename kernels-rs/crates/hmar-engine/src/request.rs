@@ -1,6 +1,8 @@
 //! What a generation is asked for, what it reports and what it gives.
 
-use hmar_checkpoint::ModelConfig;
+use std::ops::Range;
+
+use hmar_checkpoint::{ModelConfig, pyramid_tokens};
 use hmar_error::{Code, Error, Result};
 
 use crate::Kept;
@@ -94,6 +96,13 @@ impl Request {
                 .found(label)
                 .expected(format!("0 … {}", config.classes))),
         }
+    }
+
+    /// Where the scale of pass `index` lies in an image's tokens.
+    pub(crate) fn scale_of(&self, pyramid: &[usize], index: usize) -> Range<usize> {
+        let scale = self.plan.passes[index].scale;
+        let start = pyramid_tokens(&pyramid[..scale]);
+        start..start + pyramid[scale].pow(2)
     }
 
     /// Tokens of one image that the passes before `pass` leave in a trace.

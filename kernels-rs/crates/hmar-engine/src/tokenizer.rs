@@ -216,6 +216,24 @@ impl<B: Backend> Tokenizer<B> {
         })
     }
 
+    /// As [`Tokenizer::decode_latents`], so many images at once as suit the device; `on_group` gets how many are done.
+    pub(crate) fn decode_batch(
+        &self,
+        latents: &[f32],
+        side: usize,
+        cancel: &Cancel,
+        mut on_group: impl FnMut(usize),
+    ) -> Result<Vec<u8>> {
+        let size = side * side * self.quantizer.width;
+        let mut pixels = Vec::new();
+        for group in latents.chunks(self.backend.images_at_once() * size) {
+            cancel.check()?;
+            pixels.extend(self.decode_latents(group, side, cancel)?);
+            on_group(group.len() / size);
+        }
+        Ok(pixels)
+    }
+
     /// The values in [−1, 1] of a latent's picture before they are rounded to bytes (and clamped): `[side, side, 3]`.
     ///
     /// # Errors

@@ -152,6 +152,13 @@ impl<B: Backend> Transformer<B> {
         })
     }
 
+    /// `[classes + 1, C]`, read back from the device.
+    pub(crate) fn class_embeddings(&self, backend: &B) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; (self.config.classes + 1) * self.config.width];
+        backend.download(&self.class_embedding, &mut values)?;
+        Ok(values)
+    }
+
     /// Indices of the blocks a pass runs through.
     fn path(&self, kind: PassKind) -> impl Iterator<Item = usize> {
         let (base, branch) = (self.config.base_depth(), self.config.branch_depth);

@@ -3,4 +3,5 @@
 mod editing;
 mod golden;
 mod shapes;
+mod stepping;
 mod synthetic;
