@@ -47,6 +47,11 @@ impl<B: Backend> Model<B> {
         Ok(Model { backend, transformer, quantizer })
     }
 
+    /// The device it is on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// What the model is made of.
     pub fn config(&self) -> &ModelConfig {
         &self.transformer.config
