@@ -32,7 +32,7 @@ it('draws bars in proportion, with what they are called', () => {
     ],
   })
   const widths = [...svg.matchAll(/<rect [^>]*width="([\d.]+)"/g)].map(([, width]) => Number(width))
-  expect(widths).toEqual([300, 200, 250])
+  expect(widths).toEqual([279, 186, 232.5])
   expect(svg).toContain('A &amp; B')
   expect(svg).toContain('decode: 40 ms')
   expect(svg).toContain('45 ms to 60 ms')

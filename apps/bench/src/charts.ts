@@ -17,13 +17,19 @@ export interface Bar {
   readonly mark?: number
 }
 
+/** What a colour stands for, or the line across a bar. */
+export interface LegendEntry {
+  readonly name: string
+  readonly color: Segment['color'] | 'mark'
+}
+
 export interface BarChart {
   readonly title: string
   readonly bars: readonly Bar[]
   readonly format: (value: number) => string
 }
 
-const layout = { width: 760, label: 130, note: 130, bar: 24, gap: 14, top: 6, axis: 24 } as const
+const layout = { width: 760, label: 165, note: 130, bar: 24, gap: 14, top: 6, axis: 24 } as const
 
 /** Horizontal bars, one over another, as a self-contained SVG that takes its colours from the page. */
 export function drawBars({ title, bars, format }: BarChart): string {
@@ -65,7 +71,7 @@ export function drawBars({ title, bars, format }: BarChart): string {
 }
 
 /** What the colours of a chart stand for. */
-export function drawLegend(entries: readonly Pick<Segment, 'name' | 'color'>[]): string {
+export function drawLegend(entries: readonly LegendEntry[]): string {
   const items = entries.map(({ name, color }) => `<li><i class="c-${color}"></i>${escapeHtml(name)}</li>`)
   return `<ul class="legend">${items.join('')}</ul>`
 }

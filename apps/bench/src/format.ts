@@ -1,9 +1,11 @@
-/** `0` → `0`, `83.25` → `83 ms`, `8.325` → `8.3 ms`, `8400` → `8.40 s`. */
+/** Three digits: `0` → `0`, `83.25` → `83.3 ms`, `0.7` → `0.7 ms`, `8400` → `8.4 s`. */
 export function formatTime(ms: number): string {
   if (ms === 0) return '0'
-  if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`
-  return `${ms.toFixed(ms < 10 ? 1 : 0)} ms`
+  return ms >= 1000 ? `${threeDigits(ms / 1000)} s` : `${threeDigits(ms)} ms`
 }
+
+const threeDigits = (value: number) =>
+  value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3)))
 
 /** In MB below one GB, else in GB; both decimal. */
 export function formatMemory(bytes: number): string {

@@ -12,7 +12,7 @@ export const style = `
   --c-rest: light-dark(#b4bac1, #596068);
 }
 body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 860px; margin: 0 auto; padding: 32px 20px 64px; }
+main { max-width: 1000px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 28px; margin: 0 0 8px; }
 h2 { font-size: 20px; margin: 40px 0 12px; }
 pre, .scroll { overflow-x: auto; }
@@ -31,6 +31,10 @@ svg .grid { stroke: var(--line); }
 svg .whisker { stroke: var(--text); stroke-width: 1.5; fill: none; }
 svg .mark { stroke: var(--text); stroke-width: 2; }
 .legend { display: flex; gap: 18px; list-style: none; margin: 0 0 4px; padding: 0; font-size: 13px; }
+.c-mark { background: var(--text); }
+.legend .c-mark { width: 2px; }
+details { margin: 20px 0; padding: 12px 16px; background: var(--panel); border-radius: 8px; }
+summary { font-weight: 600; cursor: pointer; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; vertical-align: -1px; }
 ${['0', '1', 'rest'].map((name) => `.c-${name} { fill: var(--c-${name}); background: var(--c-${name}); }`).join('\n')}
 `

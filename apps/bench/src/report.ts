@@ -1,30 +1,45 @@
 import { type BenchModel, benchModels } from './cases.js'
-import { type Bar, drawBars, drawLegend, escapeHtml, type Segment } from './charts.js'
-import { formatMemory, formatPercent, formatTime } from './format.js'
+import { escapeHtml } from './charts.js'
+import { formatMemory } from './format.js'
+import { renderFloors, renderMemory, renderOpening, renderPasses, renderTime } from './report-figures.js'
 import { style } from './report-style.js'
+import { renderOperations, renderTable } from './report-table.js'
 import { type CaseResult, isMeasured, type Results } from './results.js'
 
 /** One self-contained HTML page: no scripts, nothing fetched. */
 export function renderReport(results: Results): string {
-  const { host, threads, date, commit, command } = results
-  const torch = results.cases.flatMap((result) => (isMeasured(result) && result.torch) || [])[0]
+  const { host, threads, date, commit, command, quick } = results
+  const cases = results.cases.filter(isMeasured)
+  const torch = cases.flatMap((result) => result.torch ?? [])[0]
   const software = [`Node ${results.node}`, ...(torch ? [`PyTorch ${torch}`] : [])]
+  const title = `Generation on ${host.gpu ? host.gpu.name : 'the CPU'}`
+  const gpu = host.gpu ? [host.gpu.name, ...host.gpu.features].join(', ') : undefined
+  const machine = [
+    gpu,
+    `${host.cpu}, ${threads} of ${host.cores} threads, ${formatMemory(host.memoryBytes)}, ${host.system}`,
+    software.join(', '),
+    `Commit ${commit}, ${date}${quick ? ', quick' : ''}`,
+  ]
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>HMAR for Node: generation on the CPU, ${escapeHtml(date)}</title>
+<title>HMAR for Node: ${escapeHtml(title)}, ${escapeHtml(date)}</title>
 <style>${style}</style>
 <main>
-<h1>Generation on the CPU</h1>
-<p>${escapeHtml(host.cpu)}, ${threads} of ${host.cores} threads, ${formatMemory(host.memoryBytes)}, ${escapeHtml(host.system)}.
-${escapeHtml(software.join(', '))}. Commit ${escapeHtml(commit)}, ${escapeHtml(date)}.</p>
+<h1>${escapeHtml(title)}</h1>
+<p>${machine
+    .filter((line) => line !== undefined)
+    .map((line) => `${escapeHtml(line)}.`)
+    .join('\n')}</p>
 <pre>${escapeHtml(command)}</pre>
-<p>Every case ran in processes of its own, the cases in turn, all on as many threads. Bars are medians, whiskers reach from the fastest
-to the slowest generation. A generation starts with labels and ends with pixels; loading is not in it.</p>
+<p>${host.gpu ? onGpu : onCpu}</p>
+${renderFloors(cases)}
+${results.openings.map(renderOpening).join('\n')}
 ${benchModels
-  .filter((model) => results.cases.some((result) => isMeasured(result) && result.model === model))
-  .map((model) => renderModel(model, results))
+  .map((model) => cases.filter((result) => result.model === model))
+  .filter((ofModel) => ofModel.length > 0)
+  .map(renderModel)
   .join('\n')}
 ${renderSkipped(results)}
 </main>
@@ -32,132 +47,39 @@ ${renderSkipped(results)}
 `
 }
 
-function renderModel(model: BenchModel, results: Results): string {
-  const cases = results.cases.filter(isMeasured).filter((result) => result.model === model)
+const onCpu = `Every case ran in processes of its own, the cases in turn, all on as many threads. Bars are medians, whiskers reach from the
+fastest to the slowest generation. A generation starts with labels and ends with pixels; loading is not in it.`
+
+const onGpu = `Every engine ran in processes of its own, in turn, after warming up. Bars are medians by the GPU's events, whiskers reach from
+the fastest to the slowest generation. A generation starts with labels, other ones each time, and ends with pixels in the
+host's memory; loading is not in it. The floor is bytes over bandwidth or operations over arithmetic, whichever is longer, part by
+part. PyTorch graph: the whole generation recorded as one CUDA graph; its decoding was measured alone.`
+
+function renderModel(cases: readonly CaseResult[]): string {
   const batches = [...new Set(cases.map(({ batch }) => batch))]
+  const [{ model }] = cases as [CaseResult]
+  const ours = cases.filter(({ passTimes }) => passTimes !== undefined)
+  const details = ours.filter(({ batch }) => batch === 1 || batch === 64)
   return `<h2>${titles[model]}</h2>
 ${renderTable(cases)}
 ${batches.map((batch) => renderTime(cases, batch)).join('\n')}
-${cases
-  .filter(({ batch }) => batch === 1)
-  .map(renderPasses)
-  .join('\n')}
+${details.map(renderPasses).join('\n')}
+${details.map(renderOperations).join('\n')}
 ${renderMemory(cases)}`
 }
 
 const titles: Readonly<Record<BenchModel, string>> = {
   shapes: 'shapes, the embedded model: 64×64 pixels',
-  d16: 'Synthetic d16, the smallest released size: 256×256 pixels',
-}
-
-function renderTable(cases: readonly CaseResult[]): string {
-  const head = [
-    '',
-    'batch',
-    'median',
-    'min',
-    'spread',
-    'speed, PyTorch = 1',
-    'passes',
-    'tokens/s',
-    'GFLOP/s, passes',
-    'GFLOP/s, decoding',
-    'load',
-    'peak memory',
-    'of weights',
-  ]
-  const rows = cases.map((result) => [
-    result.name,
-    result.batch,
-    formatTime(result.time.median),
-    formatTime(result.time.min),
-    formatPercent(result.time.spread),
-    result.speedup?.toFixed(2),
-    result.passes,
-    result.tokensPerSecond.toFixed(0),
-    result.passGigaflops?.toFixed(0),
-    result.decodeGigaflops?.toFixed(0),
-    result.loadMilliseconds && formatTime(result.loadMilliseconds),
-    formatMemory(result.peakMemoryBytes),
-    result.weightBytes && formatPercent(result.peakMemoryBytes / result.weightBytes),
-  ])
-  const row = (tag: 'th' | 'td', cells: readonly (string | number | undefined)[]) =>
-    `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(String(cell ?? '–'))}</${tag}>`).join('')}</tr>`
-  return `<div class="scroll"><table>${row('th', head)}${rows.map((cells) => row('td', cells)).join('')}</table></div>
-<p class="small">Spread: from fastest to slowest, over the median. GFLOP/s: the operations that the schedule's cost counts, over
-the time they took.</p>`
-}
-
-const timeLegend = [
-  { name: 'passes', color: 0 },
-  { name: 'decoding', color: 'rest' },
-] as const
-
-const passLegend = [
-  { name: 'next-scale pass', color: 0 },
-  { name: 'masked pass', color: 1 },
-  { name: 'decoding', color: 'rest' },
-] as const
-
-function renderTime(cases: readonly CaseResult[], batch: number): string {
-  const chart = drawBars({
-    title: `Time of a generation, batch ${batch}`,
-    format: formatTime,
-    bars: cases
-      .filter((result) => result.batch === batch)
-      .map(({ name, time, decode, speedup }) => ({
-        label: name,
-        segments: [
-          { name: 'passes', value: time.median - decode.median, color: 0 },
-          { name: 'decoding', value: decode.median, color: 'rest' },
-        ],
-        range: [time.min, time.max],
-        note:
-          formatTime(time.median) +
-          (speedup === undefined || speedup === 1 ? '' : `, ${speedup.toFixed(2)}×`),
-      })),
-  })
-  return figure(`Time of a generation, batch ${batch}`, drawLegend(timeLegend) + chart)
-}
-
-function renderPasses({ name, passTimes, decode, time }: CaseResult): string {
-  if (!passTimes) return ''
-  const bar = (label: string, milliseconds: number, color: Segment['color']): Bar => ({
-    label,
-    segments: [{ name: label, value: milliseconds, color }],
-    note: `${formatTime(milliseconds)}, ${formatPercent(milliseconds / time.median)}`,
-  })
-  const passes = passTimes.map(({ kind, scale, milliseconds }) =>
-    kind === 'masked'
-      ? bar(`scale ${scale}, masked`, milliseconds, 1)
-      : bar(`scale ${scale}`, milliseconds, 0),
-  )
-  const chart = drawBars({
-    title: `Time of each pass, ${name}`,
-    format: formatTime,
-    bars: [...passes, bar('decoding', decode.median, 'rest')],
-  })
-  return figure(`Where the time goes: ${name}, batch 1`, drawLegend(passLegend) + chart)
-}
-
-function renderMemory(cases: readonly CaseResult[]): string {
-  const chart = drawBars({
-    title: 'Peak memory',
-    format: formatMemory,
-    bars: cases.map(({ name, batch, engine, peakMemoryBytes, weightBytes }) => ({
-      label: `${name}, ${batch}`,
-      segments: [{ name: 'peak', value: peakMemoryBytes, color: engine === 'hmar' ? 0 : 'rest' }],
-      note: formatMemory(peakMemoryBytes),
-      ...(weightBytes && { mark: weightBytes }),
-    })),
-  })
-  return figure('Peak memory of the process, by precision and batch; the line marks its weights', chart)
+  d16: 'Synthetic d16: 256×256 pixels',
+  d20: 'Synthetic d20: 256×256 pixels',
+  d24: 'Synthetic d24: 256×256 pixels',
+  d30: 'Synthetic d30: 256×256 pixels',
+  'd24-512': 'Synthetic d24: 512×512 pixels',
 }
 
 function renderSkipped({ cases }: Results): string {
-  const reasons = new Set(cases.flatMap((result) => (isMeasured(result) ? [] : result.skipped)))
-  return [...reasons].map((reason) => `<p>PyTorch was not measured: ${escapeHtml(reason)}</p>`).join('\n')
+  const reasons = cases.flatMap((result) =>
+    isMeasured(result) ? [] : `${result.name} was not measured: ${result.skipped}`,
+  )
+  return [...new Set(reasons)].map((reason) => `<p>${escapeHtml(reason)}</p>`).join('\n')
 }
-
-const figure = (caption: string, content: string) =>
-  `<figure><figcaption>${escapeHtml(caption)}</figcaption>${content}</figure>`

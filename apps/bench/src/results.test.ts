@@ -2,9 +2,9 @@ import { expect, it } from 'vitest'
 
 import type { BenchCase } from './cases.js'
 import type { Measurement } from './measurement.js'
-import { summarizeCase, withSpeedups } from './results.js'
+import { summarizeCase, withComparisons } from './results.js'
 
-const ours: BenchCase = { model: 'd16', engine: 'hmar', dtype: 'f32', batch: 2 }
+const ours: BenchCase = { device: 'cpu', model: 'd16', engine: 'hmar', dtype: 'f32', batch: 2 }
 const theirs: BenchCase = { ...ours, engine: 'pytorch' }
 
 const facts = {
@@ -14,7 +14,6 @@ const facts = {
   ],
   passFlops: 6e9,
   decodeFlops: 2e9,
-  weightBytes: 2e9,
 }
 const runs: Measurement[] = [
   {
@@ -28,6 +27,7 @@ const runs: Measurement[] = [
     passes: 2,
     tokens: 10,
     peakMemoryBytes: 5,
+    weightBytes: 2,
     facts,
   },
   {
@@ -54,6 +54,7 @@ it('takes medians over all processes, and the largest memory', () => {
   ])
   expect(result.loadMilliseconds).toBe(800)
   expect(result.peakMemoryBytes).toBe(7)
+  expect(result.weightBytes).toBe(2)
   expect(result.tokensPerSecond).toBeCloseTo(10 / 0.12)
   expect(result.passGigaflops).toBeCloseTo(6 / 0.078)
   expect(result.decodeGigaflops).toBeCloseTo(2 / 0.042)
@@ -68,7 +69,7 @@ it('says of PyTorch only what it tells', () => {
 
 it('compares with PyTorch on the same model and batch only', () => {
   const one: BenchCase = { ...ours, batch: 1 }
-  const [first, second] = withSpeedups([
+  const [first, second] = withComparisons([
     summarizeCase(ours, runs),
     summarizeCase(one, runs),
     summarizeCase(theirs, slow),
@@ -77,7 +78,25 @@ it('compares with PyTorch on the same model and batch only', () => {
   expect(second).not.toHaveProperty('speedup')
 })
 
+it('gives PyTorch the floor of the same work, on the same device only', () => {
+  const floor = { total: 30, conditioning: 1, passes: [4, 5], decoding: 20 }
+  const gpu: BenchCase = { ...ours, device: 'cuda', dtype: 'bf16' }
+  const graph: BenchCase = { ...gpu, engine: 'pytorch-graph' }
+  const [mine, peer, elsewhere] = withComparisons([
+    summarizeCase(gpu, [
+      { ...runs[0]!, hostMilliseconds: [101, 141, 200], facts: { ...facts, floor }, operations: [] },
+    ]),
+    summarizeCase(graph, slow),
+    summarizeCase(theirs, slow),
+  ])
+  expect(mine).toMatchObject({ floor: 30, decodeFloor: 20, graphSpeedup: 2, hostTime: { median: 141 } })
+  expect(mine).toMatchObject({ passTimes: [{ floor: 4 }, { floor: 5 }] })
+  expect(mine).not.toHaveProperty('speedup')
+  expect(peer).toMatchObject({ floor: 30, graphSpeedup: 1 })
+  expect(elsewhere).not.toHaveProperty('floor')
+})
+
 it('passes over what was skipped', () => {
   const skipped = { ...theirs, name: 'PyTorch f32', skipped: 'torch is not installed' }
-  expect(withSpeedups([summarizeCase(ours, runs), skipped])).toEqual([summarizeCase(ours, runs), skipped])
+  expect(withComparisons([summarizeCase(ours, runs), skipped])).toEqual([summarizeCase(ours, runs), skipped])
 })

@@ -3,20 +3,22 @@ import { dirname, join } from 'node:path'
 import { synthesizeCheckpoint } from '@hmar/native'
 import { modelPath } from '@hmar/shapes'
 
-import type { BenchModel } from './cases.js'
+import { type BenchDevice, type BenchModel, synthetic } from './cases.js'
 
 /**
- * The folder of a model's weights. Synthetic ones are made once and kept.
+ * The folder of a model's weights. Synthetic ones are made once and kept: in bfloat16 for a GPU, which multiplies nothing
+ * else.
  *
- * @param root - the repository
+ * @param under - where synthetic weights are kept
  */
-export async function weightsFolder(model: BenchModel, root: string): Promise<string> {
+export async function weightsFolder(model: BenchModel, device: BenchDevice, under: string): Promise<string> {
   if (model === 'shapes') return dirname(modelPath)
-  const folder = join(root, 'node_modules/.cache/hmar-bench/synthetic-d16')
+  const dtype = device === 'cuda' ? 'bf16' : 'f32'
+  const folder = join(under, `synthetic-${model}-${dtype}`)
   // The configuration is written last: a folder without it was not finished.
   if (!existsSync(join(folder, 'config.json'))) {
-    console.error(`Synthesizing d16 into ${folder} …`)
-    await synthesizeCheckpoint({ depth: 16, layout: 'hmar', output: folder })
+    console.error(`Synthesizing ${model} into ${folder} …`)
+    await synthesizeCheckpoint({ ...synthetic[model], layout: 'hmar', dtype, output: folder })
   }
   return folder
 }

@@ -48,14 +48,13 @@ if (chosen.length === 0) throw new Error(`The families are ${families.map(({ nam
 async function measure({ name, schedule }: Variant) {
   const each = labels.map((_, label) => label)
   const wanted = Array.from({ length: count }, () => each).flat()
-  const { images, timings, plan } = await sampler.generate({ labels: wanted, seed, schedule, batchSize })
+  const { images, plan } = await sampler.generate({ labels: wanted, seed, schedule, batchSize })
   const pictures = images.map(({ data }, index) => ({ label: wanted[index] as number, data }))
   const figures = {
     name,
     plan: plan.hash,
     passes: plan.passes.length,
     ...shown(pictures),
-    millisecondsPerPicture: timings.totalMs / images.length,
     schedule,
   }
   return { figures, row: images.slice(0, labels.length) }

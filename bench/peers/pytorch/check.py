@@ -9,7 +9,9 @@ import torch
 from safetensors import safe_open
 
 import weights
-from sampling import Sampling, generate
+from generate import prepare
+from graph import generate_all
+from sampling import Inputs, Sampling, generate, paint
 
 GOLDEN = Path(__file__).resolve().parents[3] / "fixtures" / "golden"
 failures = 0
@@ -88,7 +90,7 @@ def check_shapes(folder: Path) -> None:
     near("shapes: masked logits", masked[0], expected["mask_logits_image0"][0, 1:], 1e-3)
 
     sampling = Sampling.of(config)
-    found = generate(model, tokenizer, expected["generated_labels"].long(), 34, sampling)
+    found = generate(model, tokenizer, Inputs.of(expected["generated_labels"].tolist(), 34), sampling)
     equal("shapes: trace", torch.cat(found.trace, 1), expected["generated_trace"])
     equal("shapes: tokens", torch.cat(found.tokens, 1), expected["generated_tokens"])
     pictures = (tokenizer.decode(found.latent) + 1) / 2
@@ -99,10 +101,48 @@ def check_shapes(folder: Path) -> None:
     for name in ("greedy", "long"):
         of = settings[name]
         sampling = Sampling(of["schedule"], of["guidance"], of["topK"], of["topP"])
-        found = generate(model, tokenizer, torch.tensor(of["labels"]), of["seed"], sampling, of["firstImage"])
+        inputs = Inputs.of(of["labels"], of["seed"], of["firstImage"])
+        found = generate(model, tokenizer, inputs, sampling)
         equal(f"shapes: {name} trace", torch.cat(found.trace, 1), expected[f"{name}.trace"])
         pictures = (tokenizer.decode(found.latent) + 1) / 2
         near(f"shapes: {name} pictures", pictures, expected[f"{name}.images"], 1e-3)
+
+        # As a graph is run: the inputs change where they lie.
+        still = Inputs.of([0] * len(inputs.labels), 0)
+        still.become(inputs)
+        found = generate_all(model, tokenizer, sampling, still)
+        equal(f"shapes: {name} tokens, inputs in place", found.tokens, expected[f"{name}.tokens"])
+        bytes = (255 * expected[f"{name}.images"].permute(0, 2, 3, 1) + 0.5).floor()
+        near(f"shapes: {name} bytes", found.pixels.float(), bytes, 1)
+
+
+def report_bfloat16(folder: Path) -> None:
+    """How far bfloat16 is off on the goldens of `hmar verify`, whose tolerances are twice that."""
+    config, model, tokenizer = weights.load(folder, with_encoder=True)
+    prepare(model, tokenizer, "cpu", "bf16")
+    tokenizer.encoder.to(torch.bfloat16)
+    with safe_open(folder.parent / "goldens" / "goldens.safetensors", "pt") as file:
+        settings = json.loads(file.metadata()["settings"])
+        expected = {key: file.get_tensor(key) for key in file.keys()}
+
+    for name, masked in (("next-scale", False), ("masked", True)):
+        found = []
+        for case in settings["logits"]:
+            label = model.null_class if case["label"] is None else case["label"]
+            forced = TeacherForced(model, tokenizer, expected["tokens"][case["picture"]].unsqueeze(0), torch.tensor([label]))
+            logits = forced.masked(torch.tensor(settings["maskedPositions"])) if masked else forced.next_scale()
+            found.append(logits[0][:, settings["codes"]])
+        golden = expected[f"logits.{name}"]
+        error = (torch.stack(found) - golden).square().mean().sqrt() / golden.std()
+        print(f"{name} logits: root mean square error {error.item():.4f} of their deviation")
+
+    pictures = expected["pictures"].permute(0, 3, 1, 2) / 127.5 - 1
+    encoded = tokenizer.encode(pictures, config["pyramid"])[0]
+    print(f"encoding: {(encoded != expected['encoded']).float().mean().item():.4f} of the tokens differ")
+    tokens = expected["tokens"][settings["pictures"]].long()
+    latent = TeacherForced(model, tokenizer, tokens, torch.zeros(len(tokens), dtype=torch.long)).latents[-1]
+    error = (paint(tokenizer, latent).float() - expected["pictures"]).square().mean((1, 2, 3))
+    print(f"decoding: at least {(10 * torch.log10(255**2 / error)).min().item():.1f} dB")
 
 
 def check_synthetic() -> None:
@@ -135,11 +175,14 @@ def check_synthetic() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", type=Path, metavar="FOLDER", help="the trained model's config.json and its files")
+    parser.add_argument("--bfloat16", action="store_true", help="say how far bfloat16 is off with the trained model")
     parser.add_argument("--synthetic", action="store_true", help="synthetic d16: makes 2.3 GB of weights first")
     options = parser.parse_args()
     with torch.inference_mode():
         if options.shapes:
             check_shapes(options.shapes)
+            if options.bfloat16:
+                report_bfloat16(options.shapes)
         if options.synthetic:
             check_synthetic()
     sys.exit(failures > 0)

@@ -1,6 +1,6 @@
 """One whole generation, and how its tokens are drawn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from model import Transformer
 from tokenizer import Tokenizer
+
+LOW = 0xFFFFFFFF
 
 
 @dataclass
@@ -24,6 +26,28 @@ class Sampling:
 
 
 @dataclass
+class Inputs:
+    """All that differs from one generation to the next. On a GPU a recorded generation reads it from where it lies."""
+
+    labels: Tensor
+    """[B], the null class included."""
+    images: Tensor
+    """[B]: each one's number within the job."""
+    key: Tensor
+    """[2]: the seed's lower and upper half."""
+
+    @staticmethod
+    def of(labels: Sequence[int], seed: int, first_image: int = 0, device: str = "cpu") -> "Inputs":
+        images = range(first_image, first_image + len(labels))
+        return Inputs(*(torch.tensor(list(x), device=device) for x in (labels, images, (seed & LOW, seed >> 32))))
+
+    def become(self, other: "Inputs") -> None:
+        """Takes another's values, in place."""
+        for name in ("labels", "images", "key"):
+            getattr(self, name).copy_(getattr(other, name), non_blocking=True)
+
+
+@dataclass
 class Generation:
     tokens: list[Tensor] = field(default_factory=list)
     """Of each scale: [B, p²]."""
@@ -33,26 +57,20 @@ class Generation:
 
 
 @torch.inference_mode()
-def generate(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    labels: Tensor,
-    seed: int,
-    sampling: Sampling,
-    first_image: int = 0,
-) -> Generation:
-    """Tokens and latent for labels [B]; the guidance halves run as one batch of 2B."""
-    pyramid, batch = model.pyramid, len(labels)
+def generate(model: Transformer, tokenizer: Tokenizer, inputs: Inputs, sampling: Sampling) -> Generation:
+    """Tokens and latent; the guidance halves run as one batch of 2B. Nothing crosses between host and device."""
+    pyramid, labels = model.pyramid, inputs.labels
     c = model.class_emb(torch.cat([labels, torch.full_like(labels, model.null_class)]))
-    images = torch.arange(first_image, first_image + batch, device=labels.device)
-    latent = torch.zeros(batch, tokenizer.quantize.embedding.embedding_dim, pyramid[-1], pyramid[-1], device=labels.device)
+    codes = tokenizer.quantize.embedding.embedding_dim
+    latent = torch.zeros(len(labels), codes, pyramid[-1], pyramid[-1], device=labels.device)
+    lengths = [side * side for side, counts in zip(pyramid, sampling.schedule, strict=True) for _ in counts]
+    randoms = uniform(inputs, lengths)
     result = Generation()
 
     def draw(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: float) -> tuple[Tensor, Tensor]:
         conditional, unconditional = run(x, c).chunk(2)
         logits = (1 + t) * conditional - t * unconditional
-        u = uniform(seed, images, len(result.trace), logits.shape[1])
-        return sample(logits, sampling.top_k, sampling.top_p, u)
+        return sample(logits, sampling.top_k, sampling.top_p, randoms[len(result.trace)])
 
     for scale, (side, counts) in enumerate(zip(pyramid, sampling.schedule, strict=True)):
         x = model.start_input(c) if scale == 0 else model.next_scale_input(latent, scale).repeat(2, 1, 1)
@@ -62,7 +80,7 @@ def generate(
         remaining = side * side
         for kept in counts[:-1]:
             remaining -= kept
-            masked = least_confident(confidence.where(masked, torch.inf), remaining)
+            masked = least_confident(confidence.masked_fill(~masked, torch.inf), remaining)
             current = tokenizer.quantize.latent(tokens, scale, pyramid)
             x = model.masked_input(latent, current, masked, scale).repeat(2, 1, 1)
             drawn, confidence = draw(model.masked, x, sampling.guidance * 1e-6)
@@ -74,6 +92,12 @@ def generate(
     return result
 
 
+@torch.inference_mode()
+def paint(tokenizer: Tokenizer, latent: Tensor) -> Tensor:
+    """Pictures as bytes [B, H, W, 3]."""
+    return (tokenizer.decode(latent) * 127.5 + 128).byte().permute(0, 2, 3, 1).contiguous()
+
+
 def sample(logits: Tensor, top_k: int, top_p: float, u: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B, L] from logits [B, L, V] by uniform numbers [B, L], and their probabilities after filtering."""
     if 0 < top_k < logits.shape[-1]:
@@ -82,7 +106,7 @@ def sample(logits: Tensor, top_k: int, top_p: float, u: Tensor) -> tuple[Tensor,
     if top_p > 0:
         ascending, order = logits.sort(dim=-1, stable=True)
         drop = ascending.softmax(-1).double().cumsum(-1) <= 1 - top_p
-        drop[..., -1] = False
+        drop[..., -1].fill_(False)
         logits = logits.masked_fill(torch.empty_like(drop).scatter_(-1, order, drop), -torch.inf)
     probabilities = logits.softmax(-1)
     cumulative = probabilities.double().cumsum(-1)
@@ -97,17 +121,17 @@ def least_confident(confidence: Tensor, count: int) -> Tensor:
     return torch.zeros_like(confidence, dtype=torch.bool).scatter_(-1, order, True)
 
 
-def uniform(seed: int, images: Tensor, index: int, positions: int) -> Tensor:
-    """Philox 4×32-10's uniform numbers [B, L] of a pass's token draws."""
-    low = 0xFFFFFFFF
-    x0 = torch.arange(positions, device=images.device).expand(len(images), -1)
-    x1 = torch.full_like(x0, index)
-    x2 = (images & low).unsqueeze(1).expand_as(x0)
+def uniform(inputs: Inputs, lengths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Philox 4×32-10's uniform numbers [B, L] of every pass's token draws, L being the passes' lengths."""
+    images, device = inputs.images, inputs.images.device
+    x0 = torch.cat([torch.arange(length, device=device) for length in lengths]).expand(len(images), -1)
+    x1 = torch.cat([torch.full((length,), index, device=device) for index, length in enumerate(lengths)])
+    x2 = (images & LOW).unsqueeze(1).expand_as(x0)
     x3 = torch.zeros_like(x0)
-    key0, key1 = seed & low, seed >> 32
+    key0, key1 = inputs.key.unbind()
     for _ in range(10):
         first, second = x0 * 0xD2511F53, x2 * 0xCD9E8D57
         # The products wrap around into the sign, which the mask removes again.
-        x0, x1, x2, x3 = (second >> 32 & low) ^ x1 ^ key0, second & low, (first >> 32 & low) ^ x3 ^ key1, first & low
-        key0, key1 = key0 + 0x9E3779B9 & low, key1 + 0xBB67AE85 & low
-    return (x0 >> 8).double() * 2.0**-24
+        x0, x1, x2, x3 = (second >> 32 & LOW) ^ x1 ^ key0, second & LOW, (first >> 32 & LOW) ^ x3 ^ key1, first & LOW
+        key0, key1 = key0 + 0x9E3779B9 & LOW, key1 + 0xBB67AE85 & LOW
+    return ((x0 >> 8).double() * 2.0**-24).split(list(lengths), dim=1)

@@ -172,7 +172,7 @@ class Tokenizer(nn.Module):
 
     def encode(self, pictures: Tensor, pyramid: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens [B, N], the latent before quantisation, and each token's relative margin over the second nearest."""
-        latent = self.quant_conv(self.encoder(pictures))
+        latent = self.quant_conv(self.encoder(pictures.to(self.encoder.conv_in.weight.dtype)).float())
         rest, tokens, margins = latent, [], []
         for scale, side in enumerate(pyramid):
             drawn, distances = self.quantize.nearest(F.interpolate(rest, size=(side, side), mode="area"))

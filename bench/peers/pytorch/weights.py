@@ -13,16 +13,23 @@ from tokenizer import Tokenizer
 CONSTANTS = ("lvl_1L", "attn_bias_for_masking", "zero_k_bias", "ema_vocab_hit_SV")
 
 
-def release(depth: int) -> dict:
-    """The configuration of the released 256-pixel model of a depth."""
+PYRAMIDS = {256: [1, 2, 3, 4, 5, 6, 8, 10, 13, 16], 512: [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]}
+SCHEDULES = {
+    256: [[1], [1, 3], [1, 1, 2, 5], [16], [25], [36], [64], [100], [169], [256]],
+    512: [[1], [1, 3], [1, 1, 2, 5], [5, 11], [36], [81], [169], [324], [576], [1024]],
+}
+
+
+def release(depth: int, resolution: int = 256) -> dict:
+    """The configuration of the released model of a depth."""
+    guidance, top_k = {20: (1.9, 950), 24: (2.1, 900)}.get(depth, (1.7, 1000))
     return {
         "name": f"synthetic-d{depth}",
-        "pyramid": [1, 2, 3, 4, 5, 6, 8, 10, 13, 16],
+        "pyramid": PYRAMIDS[resolution],
         "tokenizer": {"channels": 160, "channelMultipliers": [1, 1, 2, 2, 4], "residualBlocks": 2,
                       "codebookSize": 4096, "codeDimension": 32, "phiCount": 4},
         "model": {"depth": depth, "branchDepth": 8, "width": 64 * depth, "heads": depth, "classes": 1000},
-        "sampling": {"guidance": 1.7, "topK": 1000, "topP": 0.99,
-                     "schedule": [[1], [1, 3], [1, 1, 2, 5], [16], [25], [36], [64], [100], [169], [256]]},
+        "sampling": {"guidance": guidance, "topK": top_k, "topP": 0.99, "schedule": SCHEDULES[resolution]},
     }
 
 
@@ -33,11 +40,11 @@ def build(config: dict, with_encoder: bool = False) -> tuple[Transformer, Tokeni
         return Transformer(config["model"] | shapes, config["pyramid"]), Tokenizer(config["tokenizer"], with_encoder)
 
 
-def load(folder: Path, with_encoder: bool = False) -> tuple[dict, Transformer, Tokenizer]:
+def load(folder: Path, with_encoder: bool = False, device: str = "cpu") -> tuple[dict, Transformer, Tokenizer]:
     config = json.loads((folder / "config.json").read_text())
     model, tokenizer = build(config, with_encoder)
     for part, module in (("model", model), ("tokenizer", tokenizer)):
-        tensors = read(folder / config[part]["file"])
+        tensors = read(folder / config[part]["file"], device)
         wanted = module.state_dict().keys()
         missing = wanted - tensors.keys()
         extra = {name for name in tensors.keys() - wanted if not name.endswith(CONSTANTS)}
@@ -49,16 +56,16 @@ def load(folder: Path, with_encoder: bool = False) -> tuple[dict, Transformer, T
     return config, model.eval(), tokenizer.eval()
 
 
-def read(path: Path) -> dict[str, torch.Tensor]:
+def read(path: Path, device: str) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path, device)
+    return torch.load(path, map_location=device, weights_only=True)
 
 
-def synthetic(depth: int, with_encoder: bool = False) -> tuple[dict, Transformer, Tokenizer]:
-    config = release(depth)
+def synthetic(depth: int, resolution: int = 256, with_encoder: bool = False) -> tuple[dict, Transformer, Tokenizer]:
+    config = release(depth, resolution)
     model, tokenizer = (part.to_empty(device="cpu").eval() for part in build(config, with_encoder))
     for part in (model, tokenizer):
         for name, parameter in part.named_parameters():

@@ -249,9 +249,24 @@ describe('info, convert, synthesize and devices', () => {
 
   it('synthesizes what was asked for', async () => {
     const synthesize = vi.spyOn(fake, 'synthesizeCheckpoint')
-    const { code } = await hmar(['synthesize', '--depth', '20', '--layout', 'var', folder])
+    const { code } = await hmar([
+      'synthesize',
+      '--depth',
+      '20',
+      '--layout',
+      'var',
+      '--resolution',
+      '512',
+      folder,
+    ])
     expect(code).toBe(0)
-    expect(synthesize.mock.calls[0]?.[0]).toEqual({ depth: 20, layout: 'var', output: folder, dtype: 'f32' })
+    expect(synthesize.mock.calls[0]?.[0]).toEqual({
+      depth: 20,
+      layout: 'var',
+      resolution: 512,
+      output: folder,
+      dtype: 'f32',
+    })
   })
 
   it('lists devices, and why one is missing', async () => {

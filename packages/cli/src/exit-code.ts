@@ -11,6 +11,11 @@ export class Interrupted extends Error {
   }
 }
 
+/** Ends a command that did its work, said so, and whose answer is no. */
+export class NegativeResult extends Error {
+  override readonly name = 'NegativeResult'
+}
+
 /** The program's exit codes; `hmar --help` lists them. */
 export const exitCodes = { success: 0, failure: 1, usage: 2, SIGINT: 130, SIGTERM: 143 } as const
 

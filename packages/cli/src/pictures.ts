@@ -1,7 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { HmarError } from '@hmar/core'
-import sharp from 'sharp'
 
 import { readInput } from './read-input.js'
 
@@ -23,6 +22,7 @@ export interface FittedPicture {
  */
 export async function readPicture(path: string, side: number): Promise<FittedPicture> {
   const file = await readInput(path)
+  const { default: sharp } = await import('sharp') // on demand, as everywhere
   try {
     const { width, height } = (await sharp(file).metadata()).autoOrient
     const square = Math.min(width, height)

@@ -9,6 +9,7 @@ import { generateCommand } from './commands/generate.js'
 import { infoCommand } from './commands/info.js'
 import { scoreCommand } from './commands/score.js'
 import { synthesizeCommand } from './commands/synthesize.js'
+import { verifyCommand } from './commands/verify.js'
 import type { Context } from './context.js'
 import type { Streams } from './output.js'
 
@@ -23,7 +24,7 @@ Examples:
 
 Exit codes:
   0    done
-  1    failed: a file that cannot be read or written, a device that is missing, a fault
+  1    failed: a file that cannot be read or written, a device that is missing or computes wrongly, a fault
   2    asked for something impossible: an unknown option, a label or a schedule that does not fit the model
   130  interrupted by Ctrl-C (143: terminated); finished files stay, none is half-written
 `
@@ -45,6 +46,7 @@ export function createProgram(context: Context, streams: Streams): Command {
     scoreCommand,
     synthesizeCommand,
     devicesCommand,
+    verifyCommand,
   ]
   for (const create of commands) program.addCommand(create(context))
   program.hook('preAction', () => {

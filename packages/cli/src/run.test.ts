@@ -6,12 +6,22 @@ describe('hmar --help', () => {
   it('lists the commands, examples and exit codes', async () => {
     const { code, stdout } = await hmar(['--help'])
     expect(code).toBe(0)
-    for (const word of ['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices'])
+    for (const word of [
+      'generate',
+      'info',
+      'convert',
+      'encode',
+      'decode',
+      'score',
+      'synthesize',
+      'devices',
+      'verify',
+    ])
       expect(stdout).toMatch(new RegExp(`^  ${word}\\b`, 'm'))
     expect(stdout).toContain('Exit codes:')
   })
 
-  it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices'])(
+  it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices', 'verify'])(
     'teaches %s by examples',
     async (command) => {
       const { code, stdout } = await hmar([command, '--help'])
@@ -30,6 +40,7 @@ describe('a command line that asks for something impossible', () => {
     [['generate', '--dtype', 'f64'], /Allowed choices are f32, bf16/],
     [['generate', '--preset', 'd16', '--schedule', 'a.yaml'], /cannot be used with/],
     [['convert', 'only.pth'], /at least one file to read/],
+    [['synthesize', '--resolution', '300', 'out'], /none of 256, 512, 1024/],
     [['paint'], /unknown command 'paint'/],
     [['info'], /missing required argument 'file'/],
   ])('hmar %j exits with 2 and says why', async (words, why) => {

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander'
 
-import { exitCode, exitCodes } from './exit-code.js'
+import { exitCode, exitCodes, NegativeResult } from './exit-code.js'
 import { Output, type Streams } from './output.js'
 import { createProgram } from './program.js'
 
@@ -16,8 +16,8 @@ export async function run(words: readonly string[], streams: Streams, signal: Ab
     await createProgram({ output, signal }, streams).parseAsync(words, { from: 'user' })
     return exitCodes.success
   } catch (error) {
-    // Commander has printed its own message, or the help that was asked for.
-    if (!(error instanceof CommanderError)) output.error(error)
+    // Commander has printed its own message, or the help that was asked for; a negative result is a result.
+    if (!(error instanceof CommanderError || error instanceof NegativeResult)) output.error(error)
     return exitCode(error)
   }
 }

@@ -75,6 +75,22 @@ export interface NativeTimings {
   readonly passMs: readonly number[]
   readonly decodeMs: number
   readonly totalMs: number
+  /** Between two events of a GPU. */
+  readonly deviceMs?: number | undefined
+}
+
+/** Bytes of a GPU's memory. */
+export interface NativeDeviceMemory {
+  readonly currentBytes: number
+  /** The most since the peak was restarted. */
+  readonly peakBytes: number
+}
+
+/** Device time of all calls of one operation at one shape. */
+export interface NativeProfiledOperation {
+  readonly name: string
+  readonly calls: number
+  readonly microseconds: number
 }
 
 /** `firstImage` counts within the request. */
@@ -94,6 +110,11 @@ export interface NativeSampler {
     token: CancelToken,
     onEvent?: (event: NativeGenerateEvent) => void,
   ): Promise<NativeGenerateResult>
+  /** Null on the CPU. */
+  deviceMemory(): NativeDeviceMemory | null
+  restartPeak(): void
+  /** Empty on the CPU. */
+  profile(request: NativeGenerateRequest, token: CancelToken): Promise<NativeProfiledOperation[]>
   close(): void
 }
 
@@ -110,6 +131,7 @@ export interface NativeConvertOptions {
 export interface NativeSynthesizeOptions {
   readonly depth: number
   readonly layout: 'hmar' | 'next-scale' | 'var'
+  readonly resolution: 256 | 512 | 1024
   readonly output: string
   readonly dtype: Dtype
 }

@@ -8,7 +8,7 @@ export type { Dtype } from './binding-types.js'
 export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
 export { findTokenizerFile, isFile, isFolder, namedFile } from './checkpoint-folder.js'
 export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'
-export { type Device, type DeviceReport, inspectDevices } from './devices.js'
+export { type Device, type DeviceReport, inspectDevices, resolveDevice } from './devices.js'
 export {
   type CheckpointReport,
   type InspectOptions,

@@ -13,6 +13,8 @@ export interface SynthesizeOptions {
   readonly depth: number
   /** `hmar` is the combined layout, with both branches. */
   readonly layout: 'hmar' | 'next-scale' | 'var'
+  /** Pixels along a side of its pictures: which of the released pyramids it has. Defaults to 256. */
+  readonly resolution?: 256 | 512 | 1024 | undefined
   /** The folder to write `model.safetensors`, `tokenizer.safetensors` and `config.json` into. */
   readonly output: string
   /** What the files hold. Defaults to `'f32'`. */
@@ -26,6 +28,7 @@ export interface SynthesizeOptions {
 const optionsSchema = z.object({
   depth: z.number().int().min(1).max(64),
   layout: z.enum(['hmar', 'next-scale', 'var']),
+  resolution: z.union([z.literal(256), z.literal(512), z.literal(1024)]).default(256),
   output: z.string(),
   dtype: dtypeSchema.default('f32'),
   signal: signalSchema.optional(),

@@ -5,6 +5,7 @@
  */
 export type { TokenMaps } from '@hmar/core'
 export { HmarImage, type ImageFormat } from '@hmar/tokenizer'
+export type { DeviceMemory, OperationTime } from './device-use.js'
 export type { GenerateOptions } from './generate-options.js'
 export type { DecodeProgress, GenerateProgress, PassProgress } from './progress.js'
 export type { GenerateResult, Timings } from './result.js'

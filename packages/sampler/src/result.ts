@@ -25,6 +25,8 @@ export interface Timings {
   readonly decodeMs: number
   /** From the first to the last, whatever else there was included. */
   readonly totalMs: number
+  /** The same by the clock of the GPU, between two events; undefined on the CPU. */
+  readonly deviceMs?: number | undefined
 }
 
 /** Parts the engine's arrays into images. */

@@ -172,6 +172,21 @@ describe('generate', () => {
     expect(events[4]?.fraction).toBe(1)
   })
 
+  it("tells what it takes of a GPU, and nothing of a CPU's", async () => {
+    await using sampler = await load()
+    expect(sampler.deviceMemory).toBeUndefined()
+    expect(await sampler.profile({ labels: [0], schedule })).toEqual([])
+    fake.deviceMemory = { currentBytes: 3, peakBytes: 5 }
+    fake.operations = [{ name: 'attention', calls: 2, microseconds: 7 }]
+    sampler.restartPeakMemory()
+    expect(fake.calls).toContain('restart peak')
+    expect(sampler.deviceMemory).toEqual({ currentBytes: 3, peakBytes: 5 })
+    expect(await sampler.profile({ labels: [1, 2], schedule, seed: 4 })).toEqual(fake.operations)
+    expect(fake.requests.at(-1)).toMatchObject({ labels: [1, 2], seed: 4n, batchSize: 8 })
+    await sampler.close()
+    expect(() => sampler.deviceMemory).toThrow(expect.objectContaining({ code: 'CLOSED' }))
+  })
+
   it.each<[string, Partial<GenerateOptions>]>([
     ['label −1', { labels: [-1] }],
     ['the label after the last', { labels: [3] }],

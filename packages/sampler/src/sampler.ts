@@ -12,6 +12,7 @@ import { binding, type NativeGenerateEvent, type NativeSampler } from '@hmar/nat
 import { Tokenizer } from '@hmar/tokenizer'
 import { z } from 'zod'
 
+import type { DeviceMemory, OperationTime } from './device-use.js'
 import {
   type CheckedGenerateOptions,
   checkGenerateOptions,
@@ -111,10 +112,46 @@ export class HmarSampler extends Resource {
    */
   async generate(options: GenerateOptions): Promise<GenerateResult> {
     const checked = checkGenerateOptions(options, this.model.config, this.side)
+    return this.#inTurn(checked.signal, () => this.#generate(checked))
+  }
+
+  /**
+   * Generates once with a measurement around every operation, the costliest first: where a GPU's time goes. It takes longer
+   * than generating does. Empty on the CPU, which measures passes only (`timings.passMs`).
+   *
+   * @throws as {@link generate}
+   */
+  async profile(options: GenerateOptions): Promise<readonly OperationTime[]> {
+    const { request, signal } = checkGenerateOptions(options, this.model.config, this.side)
+    return this.#inTurn(signal, () =>
+      withCancellation({ signal }, (token) => this.#native.profile(request, token)),
+    )
+  }
+
+  /**
+   * The memory taken of the GPU; undefined on the CPU.
+   *
+   * @throws {HmarError} `CLOSED`
+   */
+  get deviceMemory(): DeviceMemory | undefined {
+    this.assertOpen()
+    return callNative(() => this.#native.deviceMemory()) ?? undefined
+  }
+
+  /**
+   * Counts the peak of {@link deviceMemory} from now on.
+   *
+   * @throws {HmarError} `CLOSED`
+   */
+  restartPeakMemory(): void {
+    this.assertOpen()
+    callNative(() => this.#native.restartPeak())
+  }
+
+  /** Work that neither another call nor a `close()` comes in between. */
+  #inTurn<Result>(signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
     return this.whileOpen(() =>
-      this.model.whileOpen(() =>
-        this.tokenizer.whileOpen(() => this.#queue.run(checked.signal, () => this.#generate(checked))),
-      ),
+      this.model.whileOpen(() => this.tokenizer.whileOpen(() => this.#queue.run(signal, work))),
     )
   }
 

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 
 import { labels, renderShape, type Shape, type ShapeLabel, sampleShape, seededRandom } from './index.js'
+import { readSafetensors } from './safetensors.js'
 import { loadClassifier } from './testing/classifier.js'
-import { readTensors } from './testing/safetensors.js'
 
 const white = { hue: 0, saturation: 0, value: 1 }
 const black = { hue: 0, saturation: 0, value: 0 }
@@ -79,8 +79,8 @@ describe('renderShape', () => {
     const shapes: Shape[] = JSON.parse(
       readFileSync(new URL('../fixtures/tiny-a-shapes.json', import.meta.url), 'utf8'),
     )
-    const golden = readTensors(new URL('../../../fixtures/golden/tiny-a.safetensors', import.meta.url))
-    const { data: images } = golden.get('images')!
+    const golden = readSafetensors(new URL('../../../fixtures/golden/tiny-a.safetensors', import.meta.url))
+    const { data: images } = golden.floats('images')
     shapes.forEach((shape, picture) => {
       const { data } = renderShape(shape)
       const differences = data.map((byte, i) => {

@@ -3,7 +3,7 @@
 use crate::config::{ConfigFile, ModelConfig, TokenizerConfig};
 use crate::convert::describe;
 use crate::safetensors::{Progress, StoreAs, WriteOptions, stored_bytes, unwritable, write_safetensors};
-use crate::{Layout, PYRAMID_256, Synthetic, TensorSource};
+use crate::{Layout, PYRAMID_256, PYRAMID_512, PYRAMID_1024, Synthetic, TensorSource};
 use hmar_error::{Code, Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub struct Synthesize {
     pub depth: usize,
     /// Which blocks the model has.
     pub layout: Layout,
+    /// Pixels along a side of its pictures, 256, 512 or 1024: which of the released pyramids it has.
+    pub resolution: usize,
     /// The folder, made if it is missing.
     pub output: PathBuf,
     /// How weights are stored.
@@ -34,20 +36,21 @@ pub struct Synthesize {
 /// what stood there before still does.
 ///
 /// # Errors
-/// `ARGUMENT_OUT_OF_RANGE` for the depth, `FILE_UNWRITABLE`, `CANCELLED`.
+/// `ARGUMENT_OUT_OF_RANGE` for the depth or the resolution, `FILE_UNWRITABLE`, `CANCELLED`.
 pub fn synthesize(options: &Synthesize, progress: &Progress<'_>, cancel: &AtomicBool) -> Result<()> {
     if !(1..=64).contains(&options.depth) {
         return Err(Error::new(Code::ArgumentOutOfRange, "A synthetic model cannot have this depth.")
             .found(options.depth)
             .expected("1 to 64"));
     }
+    let pyramid = pyramid(options.resolution)?;
     fs::create_dir_all(&options.output).map_err(|error| unwritable(&options.output, &error))?;
     // Beside what may stand there already, which is replaced when all three are complete.
     let temporary = tempfile::Builder::new()
         .prefix(".hmar-")
         .tempdir_in(&options.output)
         .map_err(|error| unwritable(&options.output, &error))?;
-    write_all(options, temporary.path(), progress, cancel)?;
+    write_all(options, &pyramid, temporary.path(), progress, cancel)?;
     for name in [MODEL, TOKENIZER, CONFIG] {
         let path = options.output.join(name);
         fs::rename(temporary.path().join(name), &path).map_err(|error| unwritable(&path, &error))?;
@@ -55,16 +58,31 @@ pub fn synthesize(options: &Synthesize, progress: &Progress<'_>, cancel: &Atomic
     Ok(())
 }
 
+fn pyramid(resolution: usize) -> Result<Vec<usize>> {
+    match resolution {
+        256 => Ok(PYRAMID_256.to_vec()),
+        512 => Ok(PYRAMID_512.to_vec()),
+        1024 => Ok(PYRAMID_1024.to_vec()),
+        other => Err(Error::new(Code::ArgumentOutOfRange, "A synthetic model cannot have this resolution.")
+            .found(other)
+            .expected("256, 512 or 1024")),
+    }
+}
+
 fn write_all(
     options: &Synthesize,
+    pyramid: &[usize],
     folder: &Path,
     progress: &Progress<'_>,
     cancel: &AtomicBool,
 ) -> Result<()> {
     let name = format!("synthetic-d{}", options.depth);
-    let model =
-        ModelConfig { name: Some(name.clone()), ..ModelConfig::released(options.depth, options.layout) };
-    let tokenizer = TokenizerConfig { pyramid: Some(PYRAMID_256.to_vec()), ..TokenizerConfig::released() };
+    let model = ModelConfig {
+        name: Some(name.clone()),
+        pyramid: pyramid.to_vec(),
+        ..ModelConfig::released(options.depth, options.layout)
+    };
+    let tokenizer = TokenizerConfig { pyramid: Some(pyramid.to_vec()), ..TokenizerConfig::released() };
     let model_source = Synthetic::model(&model);
     let tokenizer_source = Synthetic::tokenizer(&tokenizer);
     let model_config = ConfigFile::of_model(&model);
@@ -89,7 +107,7 @@ fn write_all(
 
     let mut config = ConfigFile {
         name: Some(name),
-        resolution: Some(PYRAMID_256[PYRAMID_256.len() - 1] * tokenizer.downsample()),
+        resolution: Some(options.resolution),
         tokenizer: tokenizer_config.tokenizer,
         ..model_config
     };

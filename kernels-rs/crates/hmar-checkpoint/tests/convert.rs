@@ -5,8 +5,8 @@ mod support;
 use half::bf16;
 use hmar_checkpoint::{
     Convert, Converted, Dtype, Format, Kind, Layout, ModelCheckpoint, ModelConfig, OpenModel, PYRAMID_256,
-    Part, StoreAs, Synthesize, Synthetic, TensorInfo, TensorSource, TokenizerCheckpoint, TokenizerConfig,
-    convert, inspect, model_tensors, open, synthesize, tokenizer_tensors,
+    PYRAMID_512, Part, StoreAs, Synthesize, Synthetic, TensorInfo, TensorSource, TokenizerCheckpoint,
+    TokenizerConfig, convert, inspect, model_tensors, open, synthesize, tokenizer_tensors,
 };
 use hmar_error::{Code, Error};
 use serde_json::json;
@@ -249,23 +249,34 @@ fn inspection_says_what_is_there() {
 fn a_synthetic_folder_opens_as_it_is() {
     let folder = tempdir().unwrap();
     let output = folder.path().join("new/d1");
-    let options = Synthesize { depth: 1, layout: Layout::Var, output: output.clone(), store: StoreAs::Bf16 };
+    let options = Synthesize {
+        depth: 1,
+        layout: Layout::Var,
+        resolution: 512,
+        output: output.clone(),
+        store: StoreAs::Bf16,
+    };
     synthesize(&options, &|_, _| (), &AtomicBool::new(false)).unwrap();
     assert_eq!(listing(&output), ["config.json", "model.safetensors", "tokenizer.safetensors"]);
     let model = ModelCheckpoint::open(&OpenModel::at(&output)).unwrap();
-    let expected = ModelConfig { name: Some("synthetic-d1".into()), ..ModelConfig::released(1, Layout::Var) };
+    let pyramid = PYRAMID_512.to_vec();
+    let expected = ModelConfig {
+        name: Some("synthetic-d1".into()),
+        pyramid: pyramid.clone(),
+        ..ModelConfig::released(1, Layout::Var)
+    };
     assert_eq!(model.config, expected);
     assert_eq!(model.license.as_deref(), Some("MIT OR Apache-2.0"));
     let values = Synthetic::model(&expected).read("word_embed.weight").unwrap();
     let rounded: Vec<f32> = values.iter().map(|value| bf16::from_f32(*value).to_f32()).collect();
     assert_eq!(model.source.read("word_embed.weight").unwrap(), rounded);
     let tokenizer = TokenizerCheckpoint::open(&output, None).unwrap();
-    let expected = TokenizerConfig { pyramid: Some(PYRAMID_256.to_vec()), ..TokenizerConfig::released() };
+    let expected = TokenizerConfig { pyramid: Some(pyramid), ..TokenizerConfig::released() };
     assert_eq!(tokenizer.source.tensors().len(), tokenizer_tensors(&expected).len());
     assert_eq!(tokenizer.config, expected);
     let config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(output.join("config.json")).unwrap()).unwrap();
-    assert_eq!(config["resolution"], 256);
+    assert_eq!(config["resolution"], 512);
     assert_eq!(config["model"]["file"], "model.safetensors");
     assert_eq!(config["tokenizer"]["file"], "tokenizer.safetensors");
 }
@@ -274,16 +285,17 @@ fn a_synthetic_folder_opens_as_it_is() {
 fn a_cancelled_synthesis_leaves_what_was_there() {
     let folder = tempdir().unwrap();
     let kept = write(folder.path(), "model.safetensors", b"mine");
-    let options = |depth| Synthesize {
+    let options = |depth, resolution| Synthesize {
         depth,
         layout: Layout::Combined,
+        resolution,
         output: folder.path().into(),
         store: StoreAs::F32,
     };
-    let error = synthesize(&options(2), &|_, _| (), &AtomicBool::new(true)).unwrap_err();
+    let error = synthesize(&options(2, 256), &|_, _| (), &AtomicBool::new(true)).unwrap_err();
     assert_eq!(error.code, Code::Cancelled);
-    for depth in [0, 65] {
-        let error = synthesize(&options(depth), &|_, _| (), &AtomicBool::new(false)).unwrap_err();
+    for (depth, resolution) in [(0, 256), (65, 256), (2, 300)] {
+        let error = synthesize(&options(depth, resolution), &|_, _| (), &AtomicBool::new(false)).unwrap_err();
         assert_eq!(error.code, Code::ArgumentOutOfRange);
     }
     assert_eq!(listing(folder.path()), ["model.safetensors"]);

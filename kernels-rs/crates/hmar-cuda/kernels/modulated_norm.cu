@@ -1,68 +1,138 @@
-// LayerNorm of every row, scaled and shifted by its class (3): a warp a row, the row in registers.
-#include "common.cuh"
+// LayerNorm of every row, scaled and shifted by its class (3): a block a row, the row in registers.
+#include "block.cuh"
 
-// Four neighbouring activations at once.
+constexpr int THREADS = 128;
+
+// A row's share of a thread: every 128th four of its numbers.
+template <int FOURS>
+struct Row {
+  float4 values[FOURS];
+
+  // Calls `each(i, column)` for the fours that are within the row.
+  template <typename Each>
+  static __device__ __forceinline__ void walk(int width, Each each) {
+#pragma unroll
+    for (int i = 0; i < FOURS; i++) {
+      int column = (i * THREADS + threadIdx.x) * 4;
+      if (column < width) each(i, column);
+    }
+  }
+
+  __device__ __forceinline__ void load(const float* from, int width) {
+    walk(width, [&](int i, int column) { values[i] = *reinterpret_cast<const float4*>(from + column); });
+  }
+
+  // Subtracts the mean and divides by the deviation.
+  __device__ __forceinline__ void normalize(int width, BlockMemory<float>& memory) {
+    float sum = 0;
+    walk(width, [&](int i, int) { sum += values[i].x + values[i].y + values[i].z + values[i].w; });
+    float mean = block_sum(sum, memory) / width, squares = 0;
+    walk(width, [&](int i, int) {
+      float4& x = values[i];
+      x = {x.x - mean, x.y - mean, x.z - mean, x.w - mean};
+      squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+    });
+    float factor = rsqrtf(block_sum(squares, memory) / width + 1e-6f);
+    walk(width, [&](int i, int) {
+      float4& x = values[i];
+      x = {x.x * factor, x.y * factor, x.z * factor, x.w * factor};
+    });
+  }
+};
+
 __device__ __forceinline__ void store_four(float* out, float4 x) { *reinterpret_cast<float4*>(out) = x; }
 __device__ __forceinline__ void store_four(bf16* out, float4 x) {
   __nv_bfloat162 both[2] = {__floats2bfloat162_rn(x.x, x.y), __floats2bfloat162_rn(x.z, x.w)};
   *reinterpret_cast<uint2*>(out) = *reinterpret_cast<uint2*>(both);
 }
 
-// A slot's vector begins `offset` elements into its `stride`. The width is a multiple of 4, at most 128·FOURS.
+// Normalises a row that lies in registers, and stores `x · (1 + scale) + shift`.
 template <int FOURS, typename T>
-__device__ void normalize(const float* __restrict__ input, const float* __restrict__ scales,
-                          const float* __restrict__ shifts, const uint32_t* __restrict__ slots, T* __restrict__ out,
-                          int rows, int per_sequence, int width, int stride, int scale_offset, int shift_offset) {
-  wait_for_earlier();
-  let_next_start();
-  int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (row >= rows) return;
-  input += (size_t)row * width;
-  out += (size_t)row * width;
-  float4 values[FOURS];
-  float sum = 0;
-#pragma unroll
-  for (int i = 0; i < FOURS; i++) {
-    int column = (i * 32 + lane) * 4;
-    values[i] = column < width ? *reinterpret_cast<const float4*>(input + column) : float4{};
-    sum += values[i].x + values[i].y + values[i].z + values[i].w;
-  }
-  float mean = warp_sum(sum) / width;
-  float squares = 0;
-#pragma unroll
-  for (int i = 0; i < FOURS; i++) {
-    if ((i * 32 + lane) * 4 < width) {
-      float4 d = {values[i].x - mean, values[i].y - mean, values[i].z - mean, values[i].w - mean};
-      squares += d.x * d.x + d.y * d.y + d.z * d.z + d.w * d.w;
-    }
-  }
-  float factor = rsqrtf(warp_sum(squares) / width + 1e-6f);
-  size_t slot = (size_t)slots[row / per_sequence] * stride;
-  scales += slot + scale_offset;
-  shifts += slot + shift_offset;
-#pragma unroll
-  for (int i = 0; i < FOURS; i++) {
-    int column = (i * 32 + lane) * 4;
-    if (column < width) {
-      float4 x = values[i], scale = *reinterpret_cast<const float4*>(scales + column),
-             shift = *reinterpret_cast<const float4*>(shifts + column);
-      store_four(out + column, {(x.x - mean) * factor * (1 + scale.x) + shift.x, (x.y - mean) * factor * (1 + scale.y) + shift.y,
-                                (x.z - mean) * factor * (1 + scale.z) + shift.z, (x.w - mean) * factor * (1 + scale.w) + shift.w});
-    }
-  }
+__device__ __forceinline__ void finish(Row<FOURS>& row, const Row<FOURS>& scale, const Row<FOURS>& shift, T* out, int width) {
+  __shared__ BlockMemory<float> memory;
+  row.normalize(width, memory);
+  row.walk(width, [&](int i, int column) {
+    float4 x = row.values[i], s = scale.values[i], b = shift.values[i];
+    store_four(out + column, {x.x * (1 + s.x) + b.x, x.y * (1 + s.y) + b.y, x.z * (1 + s.z) + b.z, x.w * (1 + s.w) + b.w});
+  });
 }
 
-#define NORM(fours, name, type)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(128) modulated_norm_##fours##_##name(                                 \
-      const float* input, const float* scales, const float* shifts, const uint32_t* slots, type* out, int rows,      \
-      int per_sequence, int width, int stride, int scale_offset, int shift_offset) {                                 \
-    normalize<fours>(input, scales, shifts, slots, out, rows, per_sequence, width, stride, scale_offset,             \
-                     shift_offset);                                                                                  \
+// A slot's vectors begin `offset` numbers into its `stride`. What does not come from the kernel before is loaded first.
+template <int FOURS, typename T>
+__device__ __forceinline__ void modulated_norm(const float* input, const float* scales, const float* shifts,
+                                               const uint32_t* slots, T* out, int per_sequence, int width, int stride,
+                                               int scale_offset, int shift_offset) {
+  int number = blockIdx.x;
+  size_t slot = (size_t)slots[number / per_sequence] * stride;
+  Row<FOURS> row, scale, shift;
+  scale.load(scales + slot + scale_offset, width);
+  shift.load(shifts + slot + shift_offset, width);
+  wait_for_earlier();
+  let_next_start();
+  row.load(input + (size_t)number * width, width);
+  finish(row, scale, shift, out + (size_t)number * width, width);
+}
+
+// `residual += gate · (product + bias)`; then the same of its sums, unless `out` is null. `product` begins at `first_row`.
+template <int FOURS>
+__device__ __forceinline__ void gated_norm(const bf16* product, const float* bias, const float* gates,
+                                           const uint32_t* slots, float* residual, const float* scales,
+                                           const float* shifts, bf16* out, int first_row, int per_sequence, int width,
+                                           int gate_stride, int stride, int scale_offset, int shift_offset) {
+  int number = first_row + blockIdx.x;
+  size_t slot = slots[number / per_sequence];
+  Row<FOURS> row, gate, offset, scale, shift;
+  gate.load(gates + slot * gate_stride, width);
+  offset.load(bias, width);
+  if (out != nullptr) {
+    scale.load(scales + slot * stride + scale_offset, width);
+    shift.load(shifts + slot * stride + shift_offset, width);
+  }
+  wait_for_earlier();
+  let_next_start();
+  row.load(residual + (size_t)number * width, width);
+  row.walk(width, [&](int i, int column) {
+    uint2 both = *reinterpret_cast<const uint2*>(product + (size_t)blockIdx.x * width + column);
+    float2 first = __bfloat1622float2(reinterpret_cast<__nv_bfloat162&>(both.x)),
+           second = __bfloat1622float2(reinterpret_cast<__nv_bfloat162&>(both.y));
+    float4 x = row.values[i], g = gate.values[i], b = offset.values[i];
+    x = {x.x + g.x * (first.x + b.x), x.y + g.y * (first.y + b.y), x.z + g.z * (second.x + b.z),
+         x.w + g.w * (second.y + b.w)};
+    row.values[i] = x;
+    store_four(residual + (size_t)number * width + column, x);
+  });
+  if (out != nullptr) finish(row, scale, shift, out + (size_t)number * width, width);
+}
+
+#define NORM(fours, name, type)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(THREADS) modulated_norm_##fours##_##name(                           \
+      const float* input, const float* scales, const float* shifts, const uint32_t* slots, type* out,              \
+      int per_sequence, int width, int stride, int scale_offset, int shift_offset) {                               \
+    modulated_norm<fours>(input, scales, shifts, slots, out, per_sequence, width, stride, scale_offset,            \
+                          shift_offset);                                                                           \
   }
 
+#define GATED(fours)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(THREADS) gated_norm_##fours(                                        \
+      const bf16* product, const float* bias, const float* gates, const uint32_t* slots, float* residual,          \
+      const float* scales, const float* shifts, bf16* out, int first_row, int per_sequence, int width,             \
+      int gate_stride, int stride, int scale_offset, int shift_offset) {                                           \
+    gated_norm<fours>(product, bias, gates, slots, residual, scales, shifts, out, first_row, per_sequence, width,  \
+                      gate_stride, stride, scale_offset, shift_offset);                                            \
+  }
+
+NORM(1, f32, float)
+NORM(1, bf16, bf16)
+NORM(2, f32, float)
+NORM(2, bf16, bf16)
+NORM(3, f32, float)
+NORM(3, bf16, bf16)
 NORM(4, f32, float)
 NORM(4, bf16, bf16)
-NORM(8, f32, float)
-NORM(8, bf16, bf16)
-NORM(20, f32, float)
-NORM(20, bf16, bf16)
+NORM(5, f32, float)
+NORM(5, bf16, bf16)
+GATED(1)
+GATED(2)
+GATED(3)
+GATED(4)
+GATED(5)

@@ -6,6 +6,7 @@ use bytemuck::Pod;
 use hmar_error::Result;
 use hmar_ops::*;
 
+use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::context::{Context, MemoryUse};
 use crate::features::CudaFeatures;
@@ -16,7 +17,7 @@ use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
 use crate::profile::Profile;
 use crate::staging::Staging;
 use crate::{
-    attention, convolution, embed, features, group_norm, linear, norm, picture, quantizer, sampling,
+    attention, convolution, embed, features, group_norm, linear, norm, path, picture, quantizer, sampling,
 };
 
 /// Bytes of scratch memory that operations of several kernels share.
@@ -31,6 +32,8 @@ pub struct CudaBackend {
     images_at_once: usize,
     pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
+    /// Where blocks of one kernel count one another; zero between kernels.
+    pub(crate) arrivals: CudaBuffer<u32>,
     /// For products of many rows, where it is installed.
     pub(crate) library: Option<Library>,
     pub(crate) staging: Arc<Staging>,
@@ -50,6 +53,7 @@ impl CudaBackend {
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
+            arrivals: CudaBuffer::zeroed(&context, 1)?,
             library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
             kernels: Kernels::load(&context)?,
@@ -98,6 +102,7 @@ impl Backend for CudaBackend {
     type Buffer<T: Pod + Send + Sync> = CudaBuffer<T>;
     type Features = CudaFeatures;
     type Matrix = CudaMatrix;
+    type Bias = CudaBias;
     type Builder = CudaMatrixBuilder;
     type Recording = CudaRecording;
     type Mark = CudaMark;
@@ -166,12 +171,16 @@ impl Backend for CudaBackend {
         self.new_matrix(shape, precision)
     }
 
+    fn bias(&self, values: &[f32]) -> Result<CudaBias> {
+        self.new_bias(values)
+    }
+
     fn linear(
         &self,
         rows: usize,
         input: &CudaFeatures,
         weight: &CudaMatrix,
-        bias: &CudaBuffer<f32>,
+        bias: &CudaBias,
         out: LinearOutput<'_, Self>,
     ) -> Result<()> {
         let what = match &out {
@@ -183,6 +192,15 @@ impl Backend for CudaBackend {
         let MatrixShape { outputs, inputs, .. } = weight.shape();
         let name = || format!("linear {rows}×{inputs}→{outputs} {what}");
         self.measured(name, || linear::linear(self, rows, input, weight, bias, out))
+    }
+
+    fn run_path(&self, path: &Path<'_, Self>, buffers: PathBuffers<'_, Self>) -> Result<bool> {
+        if !path::takes(self, path) {
+            return Ok(false);
+        }
+        let name = || format!("path of {} rows", path.rows.count());
+        self.measured(name, || path::run(self, path, buffers))?;
+        Ok(true)
     }
 
     fn project(
@@ -410,7 +428,7 @@ impl Backend for CudaBackend {
         shape: ConvolutionShape,
         input: &CudaBuffer<f32>,
         weight: &CudaMatrix,
-        bias: &CudaBuffer<f32>,
+        bias: &CudaBias,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let name = || format!("exact_convolution {}×{}²", shape.images, shape.side);
@@ -422,7 +440,7 @@ impl Backend for CudaBackend {
         shape: ConvolutionShape,
         input: &CudaFeatures,
         weight: &CudaMatrix,
-        bias: &CudaBuffer<f32>,
+        bias: &CudaBias,
         residual: Option<&CudaFeatures>,
         out: &mut CudaFeatures,
     ) -> Result<()> {

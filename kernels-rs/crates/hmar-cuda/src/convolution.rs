@@ -7,6 +7,7 @@ use hmar_ops::{ConvolutionShape, MatrixShape, Precision, Walk};
 
 use self::boxes::Block;
 use crate::backend::CudaBackend;
+use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 use crate::kernels::{DevicePointer, Launch, Place};
@@ -31,7 +32,7 @@ pub(crate) fn exact_convolution(
     shape: ConvolutionShape,
     input: &CudaBuffer<f32>,
     weight: &CudaMatrix,
-    bias: &CudaBuffer<f32>,
+    bias: &CudaBias,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let MatrixShape { outputs, inputs, taps } = weight.shape();
@@ -54,7 +55,7 @@ pub(crate) fn convolution(
     shape: ConvolutionShape,
     input: &CudaFeatures,
     weight: &CudaMatrix,
-    bias: &CudaBuffer<f32>,
+    bias: &CudaBias,
     residual: Option<&CudaFeatures>,
     out: &mut CudaFeatures,
 ) -> Result<()> {
@@ -88,7 +89,7 @@ fn plain(
     shape: ConvolutionShape,
     input: &impl DevicePointer,
     weight: &CudaMatrix,
-    bias: &CudaBuffer<f32>,
+    bias: &CudaBias,
     residual: Option<&impl DevicePointer>,
     out: &mut impl DevicePointer,
 ) -> Result<()> {

@@ -218,6 +218,7 @@ pub(crate) struct Launch<'a> {
     shared: usize,
     cluster: usize,
     overlaps: bool,
+    cooperates: bool,
     arguments: Box<Arguments>,
     /// Where each argument starts, in words.
     starts: Vec<usize>,
@@ -241,6 +242,7 @@ impl CudaBackend {
             shared: 0,
             cluster: 1,
             overlaps: false,
+            cooperates: false,
             arguments: Box::new(Arguments([0; ARGUMENT_WORDS])),
             starts: Vec::with_capacity(16),
             used: 0,
@@ -286,6 +288,12 @@ impl Launch<'_> {
     #[allow(dead_code, reason = "kernels for Hopper use it")]
     pub(crate) fn overlapping(mut self) -> Self {
         self.overlaps = true;
+        self
+    }
+
+    /// Its blocks wait for one another: all run at once, or the launch fails.
+    pub(crate) fn all_at_once(mut self) -> Self {
+        self.cooperates = true;
         self
     }
 
@@ -374,6 +382,12 @@ impl Launch<'_> {
             let mut value = CUlaunchAttributeValue { pad: [0; 64] };
             value.programmaticStreamSerializationAllowed = 1;
             let id = CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+            attributes.push(CUlaunchAttribute { id, pad: [0; 4], value });
+        }
+        if self.cooperates {
+            let mut value = CUlaunchAttributeValue { pad: [0; 64] };
+            value.cooperative = 1;
+            let id = CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
             attributes.push(CUlaunchAttribute { id, pad: [0; 4], value });
         }
         if self.cluster > 1 {

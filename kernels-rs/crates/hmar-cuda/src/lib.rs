@@ -5,6 +5,7 @@
 
 mod attention;
 mod backend;
+mod bias;
 mod buffer;
 mod context;
 mod convolution;
@@ -19,6 +20,7 @@ mod library;
 mod linear;
 mod matrix;
 mod norm;
+mod path;
 mod picture;
 mod product;
 mod profile;

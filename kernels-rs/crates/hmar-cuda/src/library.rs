@@ -27,8 +27,8 @@ const TRANSPOSED: i32 = 1;
 /// What follows a product in the same kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
-    /// Float32, nothing added.
-    Float32,
+    /// Bfloat16, nothing added.
+    Product,
     /// Float32, a bias of float32 added.
     BiasedFloat32,
     /// A bias of bfloat16 added; bfloat16.
@@ -100,7 +100,7 @@ impl Library {
             Entry::Occupied(plan) => plan.into_mut(),
             Entry::Vacant(place) => place.insert(Plan::new(self.handle, size)?),
         };
-        if size.ending != Ending::Float32 {
+        if size.ending != Ending::Product {
             set(plan.description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias)?;
         }
         let (one, zero) = (1f32, 0f32);
@@ -146,11 +146,11 @@ impl Plan {
     fn new(handle: cublasLtHandle_t, size: Size) -> Result<Self> {
         let Size { rows, inputs, outputs, ending } = size;
         let of_out = match ending {
-            Ending::Float32 | Ending::BiasedFloat32 => cudaDataType::CUDA_R_32F,
-            Ending::Features | Ending::Gelu => cudaDataType::CUDA_R_16BF,
+            Ending::BiasedFloat32 => cudaDataType::CUDA_R_32F,
+            Ending::Product | Ending::Features | Ending::Gelu => cudaDataType::CUDA_R_16BF,
         };
         let epilogue = match ending {
-            Ending::Float32 => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
+            Ending::Product => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
             Ending::BiasedFloat32 | Ending::Features => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
             Ending::Gelu => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
         };

@@ -3,14 +3,16 @@
 use cudarc::driver::sys::CUdeviceptr;
 use half::bf16;
 use hmar_error::Result;
-use hmar_ops::{LinearOutput, MatrixShape, Precision};
+use hmar_ops::{LinearOutput, MatrixShape, Normalized, Precision};
 
-use crate::backend::CudaBackend;
+use crate::backend::{CudaBackend, SCRATCH};
+use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 use crate::kernels::{DevicePointer, Launch, Place, Within};
 use crate::library::{Ending, Library, Operands, Size};
 use crate::matrix::CudaMatrix;
+use crate::norm::{self, GatedRows};
 use crate::product::Tile;
 
 /// For few rows: the time is that of loading the weights.
@@ -33,11 +35,6 @@ const LIBRARY_ROWS: usize = 40;
 /// Weights from which on it is, however few the rows.
 const LIBRARY_WEIGHTS: usize = 6_000_000;
 
-/// Bytes of a product that waits for its gates: what the second-level cache of a large GPU keeps.
-const PRODUCT: usize = 24 << 20;
-
-const THREADS: usize = 256;
-
 /// Results of a block of the plain kernel along each side.
 const PLAIN: usize = 32;
 
@@ -54,25 +51,32 @@ pub(crate) fn linear(
     rows: usize,
     input: &CudaFeatures,
     weight: &CudaMatrix,
-    bias: &CudaBuffer<f32>,
+    bias: &CudaBias,
     out: LinearOutput<'_, CudaBackend>,
 ) -> Result<()> {
     let shape = weight.shape();
     let MatrixShape { outputs, inputs, .. } = shape;
     let tensor_cores = weight.precision() == Precision::Bf16 && inputs % 8 == 0 && outputs % 2 == 0;
+    if let Some(library) = &backend.library
+        && tensor_cores
+        && (rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS)
+        && outputs.is_multiple_of(8)
+    {
+        return by_library(backend, library, rows, shape, input, weight, bias, out);
+    }
+    // Our own products end without the next layer's normalisation.
+    if let LinearOutput::GatedResidual { residual, gate, rows: grouping, next: Some(next) } = out {
+        let out = LinearOutput::GatedResidual { residual, gate, rows: grouping, next: None };
+        linear(backend, rows, input, weight, bias, out)?;
+        let Normalized { scale, shift, out } = next;
+        return norm::modulated_norm(backend, grouping, outputs, residual, scale, shift, out);
+    }
     if !tensor_cores {
         let grid = (outputs.div_ceil(PLAIN), rows.div_ceil(PLAIN));
         let launch = backend.launch_features("linear_plain", grid, 256)?;
         let launch = ending(launch.read(input).read(weight).read(bias), rows, shape, out);
         // SAFETY: the input holds `rows` rows of `inputs` numbers, the output of `outputs`; the gates lie in their table.
         return unsafe { launch.submit() };
-    }
-    if let Some(library) = &backend.library
-        && (rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS)
-        && inputs.is_multiple_of(8)
-        && outputs.is_multiple_of(8)
-    {
-        return by_library(backend, library, rows, shape, input, weight, bias, out);
     }
     let tile = tile(rows, outputs, backend.context.multiprocessors);
     let cluster = if MANY.contains(tile) { 1 } else { tile.cluster(backend, rows, outputs, inputs) };
@@ -84,8 +88,7 @@ pub(crate) fn linear(
     unsafe { ending(launch, rows, shape, out).count(cluster).submit() }
 }
 
-/// The same by a library, whose products end in fewer ways: gates are applied after it, part by part, while the product
-/// is in the cache.
+/// The same by a library, whose products end in fewer ways: what gates are applied to is stored in bfloat16 between.
 #[allow(clippy::too_many_arguments, reason = "those of a layer, and the library")]
 fn by_library(
     backend: &CudaBackend,
@@ -94,10 +97,9 @@ fn by_library(
     MatrixShape { outputs, inputs, .. }: MatrixShape,
     input: &CudaFeatures,
     weight: &CudaMatrix,
-    bias: &CudaBuffer<f32>,
+    bias: &CudaBias,
     out: LinearOutput<'_, CudaBackend>,
 ) -> Result<()> {
-    let mut scratch = backend.scratch();
     let multiply = |rows, first: usize, ending, bias, out| {
         let size = Size { rows, inputs, outputs, ending };
         let input = input.pointer() + (first * inputs * size_of::<bf16>()) as CUdeviceptr;
@@ -105,44 +107,22 @@ fn by_library(
     };
     match out {
         LinearOutput::Float32(out) => multiply(rows, 0, Ending::BiasedFloat32, bias.pointer(), out.pointer()),
-        LinearOutput::Features(out) => {
-            let bias = rounded(backend, outputs, bias, &mut scratch)?;
-            multiply(rows, 0, Ending::Features, bias, out.pointer())
-        }
-        LinearOutput::Gelu(out) => {
-            let bias = rounded(backend, outputs, bias, &mut scratch)?;
-            multiply(rows, 0, Ending::Gelu, bias, out.pointer())
-        }
-        LinearOutput::GatedResidual { residual, gate, rows: grouping } => {
-            let gates = gate.table.at(gate.offset * size_of::<f32>());
-            // Parts begin where the library likes it, at a multiple of 256 bytes.
-            let part = (PRODUCT / (outputs * size_of::<f32>())).max(128) / 128 * 128;
+        LinearOutput::Features(out) => multiply(rows, 0, Ending::Features, bias.rounded(), out.pointer()),
+        LinearOutput::Gelu(out) => multiply(rows, 0, Ending::Gelu, bias.rounded(), out.pointer()),
+        LinearOutput::GatedResidual { residual, gate, rows: grouping, mut next } => {
+            let scratch = backend.scratch();
+            // Equal parts that fit; the library likes them to begin at a multiple of 256 bytes.
+            let parts = (rows * outputs * size_of::<bf16>()).div_ceil(SCRATCH);
+            let part = rows.div_ceil(parts.max(1)).next_multiple_of(128);
             for first in (0..rows).step_by(part) {
                 let count = part.min(rows - first);
-                multiply(count, first, Ending::Float32, 0, scratch.pointer())?;
-                let fours = count * outputs / 4;
-                let launch = backend.launch("gated_residual", fours.div_ceil(THREADS), THREADS)?;
-                let launch = launch.read(&*scratch).read(bias).read(&gates).read(grouping.slots);
-                let launch = launch.write(residual).count(first).count(outputs).count(gate.stride);
-                // SAFETY: the scratch memory holds the product's rows, the residual all rows.
-                unsafe { launch.count(grouping.per_sequence).count(fours).submit()? };
+                multiply(count, first, Ending::Product, 0, scratch.pointer())?;
+                let product = GatedRows { product: &scratch, bias, first, count, width: outputs };
+                norm::add_gated(backend, product, grouping, gate, residual, next.as_mut())?;
             }
             Ok(())
         }
     }
-}
-
-/// A bias in bfloat16, as the library adds it to bfloat16, in the scratch memory.
-fn rounded(
-    backend: &CudaBackend,
-    outputs: usize,
-    bias: &CudaBuffer<f32>,
-    scratch: &mut CudaBuffer<u8>,
-) -> Result<CUdeviceptr> {
-    let launch = backend.launch("narrow_bf16", outputs.div_ceil(THREADS), THREADS)?;
-    // SAFETY: the bias holds `outputs` numbers, the scratch memory more.
-    unsafe { launch.read(bias).write(scratch).count(outputs).submit()? };
-    Ok(scratch.pointer())
 }
 
 /// The arguments from the output on.
@@ -168,7 +148,7 @@ fn ending<'a>(
             let launch = launch.write(out).read_optional(none).read_optional(none);
             sizes(launch, 2).count(0).count(1)
         }
-        LinearOutput::GatedResidual { residual, gate, rows } => {
+        LinearOutput::GatedResidual { residual, gate, rows, .. } => {
             let gates = gate.table.at(gate.offset * size_of::<f32>());
             let launch = launch.write(residual).read(&gates).read(rows.slots);
             sizes(launch, 3).count(gate.stride).count(rows.per_sequence)

@@ -1,22 +1,15 @@
 //! Normalisation, modulation and activation.
 
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{Modulation, Rows};
+use hmar_ops::{Modulation, Normalized, Rows};
 
 use crate::backend::CudaBackend;
+use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
+use crate::kernels::{Place, Within};
 
 const THREADS: usize = 256;
-
-/// Rows of a block of `modulated_norm`: a warp each.
-const ROWS: usize = 4;
-
-/// Elements a warp holds in each of the kernel's registers of four.
-const FOUR: usize = 128;
-
-/// How many such registers there are kernels for.
-const FOURS: [usize; 3] = [4, 8, 20];
 
 /// See [`hmar_ops::Backend::silu`].
 pub(crate) fn silu(
@@ -44,6 +37,25 @@ pub(crate) fn add_to_each(
     unsafe { launch.read(addend).write(out).count(width).count(length).submit() }
 }
 
+/// Threads of a row's block in `modulated_norm`, and numbers of it that each takes at a time.
+const ROW_THREADS: usize = 128;
+const FOUR: usize = 4;
+
+/// How often at most.
+const MOST_FOURS: usize = 5;
+
+/// How many fours of a row each thread takes: kernels are named after it.
+fn fours(width: usize) -> Result<usize> {
+    let most = MOST_FOURS * ROW_THREADS * FOUR;
+    if width.is_multiple_of(FOUR) && width <= most {
+        return Ok(width.div_ceil(ROW_THREADS * FOUR));
+    }
+    Err(Error::new(Code::ConfigInvalid, "The model's width is not one the GPU's kernels take.")
+        .found(width)
+        .expected(format!("a multiple of {FOUR}, at most {most}"))
+        .remedy("Use the CPU."))
+}
+
 /// See [`hmar_ops::Backend::modulated_norm`].
 pub(crate) fn modulated_norm(
     backend: &CudaBackend,
@@ -54,17 +66,48 @@ pub(crate) fn modulated_norm(
     shift: Modulation<'_, CudaBackend>,
     out: &mut CudaFeatures,
 ) -> Result<()> {
-    let fours = FOURS.into_iter().find(|fours| width <= fours * FOUR && width.is_multiple_of(4));
-    let Some(fours) = fours else {
-        return Err(Error::new(Code::ConfigInvalid, "The model's width is not one the GPU's kernels take.")
-            .found(width)
-            .expected(format!("a multiple of 4, at most {}", FOURS[2] * FOUR))
-            .remedy("Use the CPU."));
-    };
-    let (count, name) = (rows.count(), format!("modulated_norm_{fours}"));
-    let launch = backend.launch_features(&name, count.div_ceil(ROWS), 32 * ROWS)?.overlapping();
+    let name = format!("modulated_norm_{}", fours(width)?);
+    let launch = backend.launch_features(&name, rows.count(), ROW_THREADS)?.overlapping();
     let launch = launch.read(input).read(scale.table).read(shift.table).read(rows.slots);
-    let launch = launch.write(out).count(count).count(rows.per_sequence).count(width);
-    // SAFETY: input and output hold `count` rows; every slot's vectors lie within the tables, whose strides are equal.
+    let launch = launch.write(out).count(rows.per_sequence).count(width);
+    // SAFETY: input and output hold the rows; every slot's vectors lie within the tables, whose strides are equal.
     unsafe { launch.count(scale.stride).count(scale.offset).count(shift.offset).submit() }
+}
+
+/// Some rows of a product on their way into the residual stream.
+pub(crate) struct GatedRows<'a> {
+    /// `[count, width]` in bfloat16.
+    pub(crate) product: &'a CudaBuffer<u8>,
+    pub(crate) bias: &'a CudaBias,
+    /// The first row's place in the residual stream.
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) width: usize,
+}
+
+/// `residual += gate · (product + bias)` for some rows, and what comes next of their sums.
+pub(crate) fn add_gated(
+    backend: &CudaBackend,
+    GatedRows { product, bias, first, count, width }: GatedRows<'_>,
+    rows: Rows<'_, CudaBackend>,
+    gate: Modulation<'_, CudaBackend>,
+    residual: &mut CudaBuffer<f32>,
+    next: Option<&mut Normalized<'_, CudaBackend>>,
+) -> Result<()> {
+    let launch = backend.launch(&format!("gated_norm_{}", fours(width)?), count, ROW_THREADS)?.overlapping();
+    let gates = gate.table.at(gate.offset * size_of::<f32>());
+    let launch = launch.read(product).read(bias).read(&gates).read(rows.slots).write(residual);
+    let (launch, [stride, scale, shift]) = match next {
+        Some(Normalized { scale, shift, out }) => (
+            launch.read(scale.table).read(shift.table).write(*out),
+            [scale.stride, scale.offset, shift.offset],
+        ),
+        None => {
+            let none = None::<&Place>;
+            (launch.read_optional(none).read_optional(none).read_optional(none), [0; 3])
+        }
+    };
+    let launch = launch.count(first).count(rows.per_sequence).count(width);
+    // SAFETY: the product holds `count` rows, the residual and the output all; vectors lie within their tables.
+    unsafe { launch.count(gate.stride).count(stride).count(scale).count(shift).submit() }
 }

@@ -7,6 +7,7 @@ mod features;
 mod group_norm;
 mod linear;
 mod norm;
+mod path;
 mod picture;
 mod quantizer;
 mod sampling;
@@ -25,6 +26,7 @@ fn groups() -> Vec<(&'static str, Vec<Check>)> {
         ("norm", norm::checks()),
         ("embed", embed::checks()),
         ("attention", attention::checks()),
+        ("path", path::checks()),
         ("convolution", convolution::checks()),
         ("group_norm", group_norm::checks()),
         ("picture", picture::checks()),

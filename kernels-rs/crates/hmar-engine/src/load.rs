@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hmar_checkpoint::{TensorSource, all_finite, non_finite_weight};
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{Backend, MatrixBuilder, MatrixShape, Precision};
+use hmar_ops::{Backend, Linear, MatrixBuilder, MatrixShape, Precision};
 use rayon::prelude::*;
 
 use crate::Cancel;
@@ -77,7 +77,13 @@ pub(crate) struct Weights<'a, B: Backend> {
 /// A matrix and its bias.
 pub(crate) struct Layer<B: Backend> {
     pub(crate) weight: B::Matrix,
-    pub(crate) bias: B::Buffer<f32>,
+    pub(crate) bias: B::Bias,
+}
+
+impl<B: Backend> Layer<B> {
+    pub(crate) fn as_linear(&self) -> Linear<'_, B> {
+        Linear { weight: &self.weight, bias: &self.bias }
+    }
 }
 
 impl<'a, B: Backend> Weights<'a, B> {
@@ -156,6 +162,11 @@ impl<'a, B: Backend> Weights<'a, B> {
         self.to_device(&vector)
     }
 
+    pub(crate) fn bias(&mut self, name: &str) -> Result<B::Bias> {
+        let values = self.vector(name);
+        self.backend.bias(&values)
+    }
+
     pub(crate) fn to_device(&self, values: &[f32]) -> Result<B::Buffer<f32>> {
         let mut buffer = self.backend.allocate(values.len())?;
         self.backend.upload(values, &mut buffer)?;
@@ -165,7 +176,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     pub(crate) fn layer(&mut self, name: &str) -> Result<Layer<B>> {
         Ok(Layer {
             weight: self.matrix(&format!("{name}.weight")),
-            bias: self.buffer(&format!("{name}.bias"))?,
+            bias: self.bias(&format!("{name}.bias"))?,
         })
     }
 }

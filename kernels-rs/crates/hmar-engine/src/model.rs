@@ -49,6 +49,11 @@ impl<B: Backend> Model<B> {
         Ok(Model { backend, transformer, quantizer, fingerprint: OnceLock::new() })
     }
 
+    /// The device it is on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// What the model is made of.
     pub fn config(&self) -> &ModelConfig {
         &self.transformer.config

@@ -5,9 +5,9 @@ mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, Modulation, Rows, Span};
+use hmar_ops::{Backend, LinearOutput, Modulation, Path, PathBuffers, Rows, Span};
 
-use self::block::Block;
+use self::block::{Block, Norm};
 pub(crate) use self::condition::Conditions;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
 use crate::plan::PassKind;
@@ -130,7 +130,7 @@ impl<B: Backend> Transformer<B> {
         Ok(Transformer {
             blocks: block_names
                 .iter()
-                .map(|name| Block::take(&mut weights, name, &config))
+                .map(|name| Block::take(backend, &mut weights, name, &config))
                 .collect::<Result<_>>()?,
             heads: head_names
                 .iter()
@@ -170,6 +170,32 @@ impl<B: Backend> Transformer<B> {
         (kind == PassKind::Masked).into()
     }
 
+    /// Runs the whole path as one operation, if the device can.
+    fn run_path(
+        &self,
+        backend: &B,
+        kind: PassKind,
+        conditions: &Conditions<B>,
+        rows: Rows<'_, B>,
+        activations: &mut Activations<B>,
+    ) -> Result<bool> {
+        let ModelConfig { width, heads, codebook_size: vocabulary, .. } = self.config;
+        let blocks =
+            self.path(kind).map(|index| self.blocks[index].on_path(&self.config, conditions.block(index)));
+        let head = Self::head(kind);
+        let path = Path {
+            blocks: blocks.collect(),
+            head: self.heads[head].out.as_linear(),
+            head_modulations: conditions.head(head),
+            width,
+            heads,
+            vocabulary,
+            rows,
+        };
+        let Activations { residual, normed: features, qkv, hidden, logits } = activations;
+        backend.run_path(&path, PathBuffers { residual, features, qkv, hidden, logits })
+    }
+
     /// Writes the first scale's input to the start of every sequence.
     pub(crate) fn embed_start(
         &self,
@@ -195,25 +221,37 @@ impl<B: Backend> Transformer<B> {
         activations: &mut Activations<B>,
         mut cache: Option<&mut Cache<B>>,
     ) -> Result<()> {
-        for index in self.path(kind) {
+        let width = self.config.width;
+        let table = conditions.head(Self::head(kind));
+        let part = |index: usize| Modulation { table, stride: 2 * width, offset: index * width };
+        let head_norm = Norm { scale: part(0), shift: part(1) };
+        let block_norm = |index: usize| Block::norm(&self.config, conditions.block(index));
+
+        let path: Vec<usize> = self.path(kind).collect();
+        let whole = 0..rows.per_sequence;
+        let dense = matches!(spans, [span] if span.queries == whole && span.keys == whole);
+        if dense && cache.is_none() && self.run_path(backend, kind, conditions, rows, activations)? {
+            return Ok(());
+        }
+        let Norm { scale, shift } = path.first().map_or(head_norm, |&first| block_norm(first));
+        let Activations { residual, normed, .. } = activations;
+        backend.modulated_norm(rows, width, residual, scale, shift, normed)?;
+        for (place, &index) in path.iter().enumerate() {
+            let next = path.get(place + 1).map_or(head_norm, |&next| block_norm(next));
             let cache = cache.as_deref_mut().map(|cache| (&mut cache.blocks[index], cache.capacity));
             self.blocks[index].run(
                 backend,
                 &self.config,
                 conditions.block(index),
+                next,
                 rows,
                 spans,
                 activations,
                 cache,
             )?;
         }
-        let width = self.config.width;
-        let table = conditions.head(Self::head(kind));
-        let part = |index: usize| Modulation { table, stride: 2 * width, offset: index * width };
-        let head = &self.heads[Self::head(kind)];
-        let Activations { residual, normed, logits, .. } = activations;
-        backend.modulated_norm(rows, width, residual, part(0), part(1), normed)?;
-        let Layer { weight, bias } = &head.out;
+        let Activations { normed, logits, .. } = activations;
+        let Layer { weight, bias } = &self.heads[Self::head(kind)].out;
         backend.linear(rows.count(), normed, weight, bias, LinearOutput::Float32(logits))
     }
 }

@@ -36,6 +36,8 @@ pub struct SynthesizeOptions {
     pub depth: u32,
     /// `hmar`, `next-scale` or `var`.
     pub layout: String,
+    /// 256, 512 or 1024.
+    pub resolution: u32,
     /// The folder.
     pub output: String,
     /// `f32` or `bf16`.
@@ -93,6 +95,7 @@ pub fn synthesize_checkpoint(
                 "var" => Layout::Var,
                 other => return Err(unknown("layout", other, "hmar, next-scale or var")),
             },
+            resolution: options.resolution as usize,
             output: options.output.into(),
             store: store_as(&options.dtype)?,
         };

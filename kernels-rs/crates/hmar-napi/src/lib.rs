@@ -7,6 +7,7 @@ mod checkpoint;
 mod device;
 mod error;
 mod job;
+mod measure;
 mod model;
 mod on_device;
 mod sampler;

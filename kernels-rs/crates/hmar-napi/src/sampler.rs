@@ -18,8 +18,9 @@ use napi_derive::napi;
 use crate::CancelToken;
 use crate::error::{closed, to_js};
 use crate::job::{Promised, start_converted};
+use crate::measure::between_events;
 use crate::model::NativeModel;
-use crate::on_device::{OnDevice, on_device};
+use crate::on_device::OnDevice;
 use crate::tokenizer::{NativeTokenizer, signed};
 
 /// Which tokens a pass commits, where it leaves others open.
@@ -105,6 +106,8 @@ pub struct GenerateTimings {
     pub decode_ms: f64,
     /// Everything.
     pub total_ms: f64,
+    /// Everything, between two events of the device; none on the CPU.
+    pub device_ms: Option<f64>,
 }
 
 /// What was generated.
@@ -123,8 +126,8 @@ pub struct GenerateResult {
 type OnEvent = ThreadsafeFunction<GenerateEvent, UnknownReturnValue, GenerateEvent, Status, false, true>;
 
 /// A model and a tokenizer on one device, and the buffers of a batch there.
-struct Parts<B: Backend> {
-    model: Arc<Model<B>>,
+pub(crate) struct Parts<B: Backend> {
+    pub(crate) model: Arc<Model<B>>,
     tokenizer: Arc<Tokenizer<B>>,
     /// One request at a time uses the buffers.
     session: Mutex<Session<B>>,
@@ -135,7 +138,7 @@ impl<B: Backend> Parts<B> {
         Arc::new(Parts { model, tokenizer, session: Mutex::default() })
     }
 
-    fn generate(
+    pub(crate) fn generate(
         &self,
         request: &Request,
         cancel: &Cancel,
@@ -146,7 +149,7 @@ impl<B: Backend> Parts<B> {
     }
 }
 
-type AnyParts = OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>;
+pub(crate) type AnyParts = OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>;
 
 /// A model and a tokenizer, generating.
 #[napi]
@@ -182,8 +185,8 @@ impl NativeSampler {
         request: GenerateRequest,
         token: &CancelToken,
         on_event: Option<OnEvent>,
-    ) -> napi::Result<Promised<Generated, GenerateResult>> {
-        let parts = self.inner.clone().ok_or_else(|| closed("sampler"))?;
+    ) -> napi::Result<Promised<(Generated, Option<f64>), GenerateResult>> {
+        let parts = self.open()?;
         let cancel = token.cancel.clone();
         let request = engine_request(request).map_err(|error| to_js(&error))?;
         let passes = request.plan.passes.len() as u32;
@@ -193,7 +196,12 @@ impl NativeSampler {
                     listener.call(event_for_js(event, passes), ThreadsafeFunctionCallMode::NonBlocking);
                 }
             };
-            on_device!(parts, parts => parts.generate(&request, &cancel, &report))
+            match parts {
+                OnDevice::Cpu(parts) => Ok((parts.generate(&request, &cancel, &report)?, None)),
+                OnDevice::Cuda(parts) => {
+                    between_events(&parts.model, || parts.generate(&request, &cancel, &report))
+                }
+            }
         };
         Ok(start_converted(work, result_for_js))
     }
@@ -205,7 +213,13 @@ impl NativeSampler {
     }
 }
 
-fn engine_request(request: GenerateRequest) -> Result<Request> {
+impl NativeSampler {
+    pub(crate) fn open(&self) -> napi::Result<AnyParts> {
+        self.inner.clone().ok_or_else(|| closed("sampler"))
+    }
+}
+
+pub(crate) fn engine_request(request: GenerateRequest) -> Result<Request> {
     let (negative, seed, lossless) = request.seed.get_u64();
     if negative || !lossless {
         return Err(Error::new(Code::ArgumentOutOfRange, "The seed is out of range.").expected("0 … 2⁶⁴ − 1"));
@@ -283,7 +297,7 @@ fn event_for_js(event: Event, passes: u32) -> GenerateEvent {
     }
 }
 
-fn result_for_js(generated: Generated) -> GenerateResult {
+fn result_for_js((generated, device_ms): (Generated, Option<f64>)) -> GenerateResult {
     let Timings { condition, passes, decode, total } = generated.timings;
     GenerateResult {
         pixels: Uint8Array::new(generated.pixels),
@@ -294,6 +308,7 @@ fn result_for_js(generated: Generated) -> GenerateResult {
             pass_ms: passes,
             decode_ms: decode,
             total_ms: total,
+            device_ms,
         },
     }
 }

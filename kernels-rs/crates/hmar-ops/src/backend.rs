@@ -9,6 +9,8 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use hmar_error::Result;
 
+use crate::{Path, PathBuffers};
+
 /// What a weight matrix is multiplied in. Sums are always float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
@@ -109,17 +111,36 @@ pub enum LinearOutput<'a, B: Backend> {
         gate: Modulation<'a, B>,
         /// The rows' sequences.
         rows: Rows<'a, B>,
+        /// What the next layer reads: the sums, normalised.
+        next: Option<Normalized<'a, B>>,
     },
 }
 
+/// Where rows of the residual stream go through [`Backend::modulated_norm`].
+pub struct Normalized<'a, B: Backend> {
+    /// s of `norm(x) · (1 + s) + b`.
+    pub scale: Modulation<'a, B>,
+    /// b of it.
+    pub shift: Modulation<'a, B>,
+    /// `[rows, width]`
+    pub out: &'a mut B::Features,
+}
+
 /// How queries and keys become scores.
-#[derive(Clone, Copy)]
 pub enum Scores<'a, B: Backend> {
     /// q and k divided by their norms (at least 1e-12), q times its head's factor: `[heads]`.
     Normalized(&'a B::Buffer<f32>),
     /// q·k times one factor.
     Scaled(f32),
 }
+
+impl<B: Backend> Clone for Scores<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Scores<'_, B> {}
 
 /// A run of queries and the keys they may attend to, as rows of a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,6 +261,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Features: Send + Sync;
     /// A weight matrix laid out for this device.
     type Matrix: Send + Sync;
+    /// A layer's bias, in what this device adds it in.
+    type Bias: Send + Sync;
     /// Lays out a [`Backend::Matrix`].
     type Builder: MatrixBuilder<Matrix = Self::Matrix> + Send;
     /// Operations recorded to be queued again at once.
@@ -305,15 +328,31 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `OUT_OF_MEMORY` when the device has not enough left.
     fn matrix(&self, shape: MatrixShape, precision: Precision) -> Result<Self::Builder>;
 
+    /// A layer's bias.
+    ///
+    /// # Errors
+    /// As [`Backend::allocate`].
+    fn bias(&self, values: &[f32]) -> Result<Self::Bias>;
+
     /// A linear layer: `input[rows, inputs] · weightᵀ + bias`, `[rows, outputs]`.
     fn linear(
         &self,
         rows: usize,
         input: &Self::Features,
         weight: &Self::Matrix,
-        bias: &Self::Buffer<f32>,
+        bias: &Self::Bias,
         out: LinearOutput<'_, Self>,
     ) -> Result<()>;
+
+    /// Runs a whole path of the transformer, from `residual` to `logits`, where this device has a faster way than layer by
+    /// layer. Returns whether it did; otherwise nothing has changed.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn run_path(&self, path: &Path<'_, Self>, buffers: PathBuffers<'_, Self>) -> Result<bool> {
+        let _ = (path, buffers);
+        Ok(false)
+    }
 
     /// `out[rows, outputs] = input[rows, inputs] · weightᵀ`, all in float32: the latent's few numbers a row, embedded.
     fn project(
@@ -507,7 +546,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         shape: ConvolutionShape,
         input: &Self::Buffer<f32>,
         weight: &Self::Matrix,
-        bias: &Self::Buffer<f32>,
+        bias: &Self::Bias,
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
@@ -517,7 +556,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         shape: ConvolutionShape,
         input: &Self::Features,
         weight: &Self::Matrix,
-        bias: &Self::Buffer<f32>,
+        bias: &Self::Bias,
         residual: Option<&Self::Features>,
         out: &mut Self::Features,
     ) -> Result<()>;

@@ -5,8 +5,10 @@
 mod backend;
 pub mod cpu;
 pub mod math;
+mod path;
 pub mod philox;
 pub mod sampling;
 
 pub use backend::*;
 pub use cpu::CpuBackend;
+pub use path::{Linear, Path, PathBlock, PathBuffers};

@@ -1,12 +1,23 @@
 import { synthesizeCheckpoint } from '@hmar/native'
-import { Command, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 
 import type { Context } from '../context.js'
 import { count } from '../options.js'
 
+const resolutions = [256, 512, 1024] as const
+
+type Resolution = (typeof resolutions)[number]
+
+function resolution(text: string): Resolution {
+  const found = resolutions.find((side) => String(side) === text)
+  if (found === undefined) throw new InvalidArgumentError(`It is none of ${resolutions.join(', ')}.`)
+  return found
+}
+
 interface Options {
   readonly depth: number
   readonly layout: 'hmar' | 'next-scale' | 'var'
+  readonly resolution: Resolution
   readonly dtype: 'f32' | 'bf16'
 }
 
@@ -20,12 +31,18 @@ export const synthesizeCommand = ({ output, signal }: Context) =>
         .choices(['hmar', 'next-scale', 'var'])
         .default('hmar'),
     )
+    .addOption(
+      new Option('--resolution <pixels>', "a side of the model's pictures: 256, 512 or 1024")
+        .argParser(resolution)
+        .default(256),
+    )
     .addOption(new Option('--dtype <dtype>', 'what the files hold').choices(['f32', 'bf16']).default('f32'))
     .addHelpText(
       'after',
       `
 Examples:
   hmar synthesize --depth 16 synthetic-d16
+  hmar synthesize --depth 24 --resolution 512 --dtype bf16 synthetic-d24-512
   hmar generate --model synthetic-d16/model.safetensors --label 207      pictures of nothing, at full cost`,
     )
     .action(async (out: string, options: Options) => {

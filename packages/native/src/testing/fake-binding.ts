@@ -1,9 +1,11 @@
 import type {
   CancelToken,
   NativeBinding,
+  NativeDeviceMemory,
   NativeGenerateRequest,
   NativeLoadOptions,
   NativeModel,
+  NativeProfiledOperation,
   NativeSampler,
   NativeTokenizer,
 } from '../binding-types.js'
@@ -63,6 +65,9 @@ export interface FakeBinding extends NativeBinding {
   devices: unknown
   /** Logits of one row, for every position. */
   logits: readonly number[]
+  deviceMemory: NativeDeviceMemory | null
+  /** What a profile finds. */
+  operations: readonly NativeProfiledOperation[]
 }
 
 /**
@@ -113,6 +118,8 @@ export function fakeBinding(): FakeBinding {
     tokenizerConfig: fakeTokenizerConfig,
     devices: [{ id: 'cpu', kind: 'cpu', name: 'Fake', available: true, threads: 2, features: [] }],
     logits: [0, 1, 2, 3],
+    deviceMemory: null,
+    operations: [],
     CancelToken: FakeToken,
     NativeTokenizer: {
       async load(options, token, onProgress) {
@@ -156,6 +163,19 @@ export function fakeBinding(): FakeBinding {
           ...(request.trace && { trace: perImage(passes.reduce((sum, { side }) => sum + side * side, 0)) }),
           timings: { conditionMs: 1, passMs: passes.map(() => 1), decodeMs: 1, totalMs: passes.length + 2 },
         }
+      }
+      deviceMemory() {
+        return fake.deviceMemory
+      }
+      restartPeak() {
+        calls.push('restart peak')
+      }
+      async profile(request: NativeGenerateRequest, token: CancelToken) {
+        calls.push('profile')
+        requests.push(request)
+        await turn()
+        checkCancelled(token)
+        return [...fake.operations]
       }
       close() {
         calls.push('close sampler')

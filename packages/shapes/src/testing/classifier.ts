@@ -1,5 +1,5 @@
 import type { ShapePicture } from '../render.js'
-import { readTensors } from './safetensors.js'
+import { readSafetensors, type Safetensors } from '../safetensors.js'
 
 /** A `[channels, side, side]` map. */
 interface FeatureMap {
@@ -8,12 +8,10 @@ interface FeatureMap {
   readonly side: number
 }
 
-type Weights = ReturnType<typeof readTensors>
-
 /** A convolution of stride 2, zero-padded by half the kernel, and a ReLU. */
-function convolve(weights: Weights, name: string, input: FeatureMap): FeatureMap {
-  const { shape, data: kernel } = weights.get(`${name}.weight`)!
-  const bias = weights.get(`${name}.bias`)!.data
+function convolve(weights: Safetensors, name: string, input: FeatureMap): FeatureMap {
+  const { shape, data: kernel } = weights.floats(`${name}.weight`)
+  const bias = weights.floats(`${name}.bias`).data
   const [channels, , size] = shape as [number, number, number]
   const side = input.side / 2
   const data = new Float32Array(channels * side * side)
@@ -38,10 +36,10 @@ function convolve(weights: Weights, name: string, input: FeatureMap): FeatureMap
   return { data, channels, side }
 }
 
-function linear(weights: Weights, name: string, input: Float32Array): Float32Array {
-  const matrix = weights.get(`${name}.weight`)!.data
+function linear(weights: Safetensors, name: string, input: Float32Array): Float32Array {
+  const matrix = weights.floats(`${name}.weight`).data
   return weights
-    .get(`${name}.bias`)!
+    .floats(`${name}.bias`)
     .data.map((bias, row) =>
       input.reduce((sum, value, i) => sum + matrix[row * input.length + i]! * value, bias),
     )
@@ -55,7 +53,7 @@ function linear(weights: Weights, name: string, input: Float32Array): Float32Arr
 export function loadClassifier(
   file = new URL('../../fixtures/classifier.safetensors', import.meta.url),
 ): (picture: ShapePicture) => number {
-  const weights = readTensors(file)
+  const weights = readSafetensors(file)
   return ({ data, width: side }) => {
     const planes = new Float32Array(data.length)
     for (let pixel = 0; pixel < side * side; pixel++)

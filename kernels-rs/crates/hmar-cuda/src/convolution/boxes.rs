@@ -4,7 +4,7 @@ use hmar_error::Result;
 use hmar_ops::{ConvolutionShape, MatrixShape, Walk};
 
 use crate::backend::CudaBackend;
-use crate::buffer::CudaBuffer;
+use crate::bias::CudaBias;
 use crate::context::Memory;
 use crate::features::CudaFeatures;
 use crate::kernels::DevicePointer;
@@ -80,7 +80,7 @@ impl Block {
         shape: ConvolutionShape,
         input: &CudaFeatures,
         weight: &CudaMatrix,
-        bias: &CudaBuffer<f32>,
+        bias: &CudaBias,
         residual: Option<&CudaFeatures>,
         out: &mut CudaFeatures,
     ) -> Result<()> {

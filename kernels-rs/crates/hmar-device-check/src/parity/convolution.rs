@@ -5,7 +5,7 @@ use hmar_ops::{Backend, ConvolutionShape, MatrixShape, Precision, Walk};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, features, matrix, poisoned_features, rounding,
-    uploaded, widened,
+    widened,
 };
 
 /// A convolution to check.
@@ -120,7 +120,7 @@ fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result
     let weight = matrix(gpu, case.matrix(), precision, &weights)?;
     let added_on_gpu = residual.then(|| features(gpu, &added)).transpose()?;
     let mut out = poisoned_features(gpu, length)?;
-    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, uploaded(gpu, &bias)?);
+    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, gpu.bias(&bias)?);
     gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out)?;
     let found = widened(gpu, &out, length)?;
 
@@ -190,7 +190,7 @@ fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
     let weight = matrix(gpu, case.matrix(), Precision::Bf16, &random.uniforms(case.outputs * depth))?;
     let pixels = case.images * case.side.pow(2);
     let input = features(gpu, &random.uniforms(pixels * case.inputs))?;
-    let bias = uploaded(gpu, &random.normals(case.outputs))?;
+    let bias = gpu.bias(&random.normals(case.outputs))?;
     let length = case.rows() * case.outputs;
     let mut out = gpu.allocate_features(length)?;
     let microseconds =

@@ -1,7 +1,7 @@
 //! Linear layers against float64.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, MatrixShape, Modulation, Precision, Rows};
+use hmar_ops::{Backend, LinearOutput, MatrixShape, Modulation, Normalized, Precision, Rows};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, downloaded, features, matrix, poisoned,
@@ -30,7 +30,7 @@ pub fn checks() -> Vec<Check> {
                 (7, 192, 90),
                 (18, 4096, 1024),
                 (50, 1920, 130),
-                (72, 1024, 4096),
+                (72, 1024, 2304),
                 (128, 96, 200),
                 (338, 1024, 1024),
                 (1000, 320, 2560),
@@ -86,7 +86,7 @@ fn parity(
     let before = random.normals(rows * outputs);
 
     let weight = matrix(gpu, MatrixShape { outputs, inputs, taps: 1 }, precision, &weights)?;
-    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, uploaded(gpu, &bias)?);
+    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, gpu.bias(&bias)?);
     let found = match ending {
         Ending::Features | Ending::Gelu => {
             let mut out = poisoned_features(gpu, rows * outputs)?;
@@ -104,18 +104,46 @@ fn parity(
         }
         Ending::GatedResidual => {
             let mut residual = uploaded(gpu, &before)?;
-            let (table, slots) = (uploaded(gpu, &gates)?, uploaded(gpu, &slots)?);
-            let gate = Modulation { table: &table, stride, offset };
-            let grouping = Rows { sequences, per_sequence: PER_SEQUENCE, slots: &slots };
-            let output = LinearOutput::GatedResidual { residual: &mut residual, gate, rows: grouping };
+            let (table, slots_on_gpu) = (uploaded(gpu, &gates)?, uploaded(gpu, &slots)?);
+            let part = |offset| Modulation { table: &table, stride, offset };
+            let grouping = Rows { sequences, per_sequence: PER_SEQUENCE, slots: &slots_on_gpu };
+            let mut normed = poisoned_features(gpu, rows * outputs)?;
+            // Rows are normalised by whole sequences.
+            let normalizes = rows.is_multiple_of(PER_SEQUENCE) && outputs.is_multiple_of(4);
+            let next = normalizes.then(|| Normalized {
+                scale: part(3 * outputs),
+                shift: part(5 * outputs),
+                out: &mut normed,
+            });
+            let output = LinearOutput::GatedResidual {
+                residual: &mut residual,
+                gate: part(offset),
+                rows: grouping,
+                next,
+            };
             gpu.linear(rows, &on_gpu, &weight, &bias_on_gpu, output)?;
-            downloaded(gpu, &residual, rows * outputs)?
+            let sums = downloaded(gpu, &residual, rows * outputs)?;
+            if normalizes {
+                let found = widened(gpu, &normed, rows * outputs)?;
+                let exact = normalized(&sums, outputs, |row, i| {
+                    let slot = slots[row / PER_SEQUENCE] as usize * stride;
+                    (gates[slot + 3 * outputs + i], gates[slot + 5 * outputs + i])
+                });
+                let outcome =
+                    Outcome::within(&found, &exact, |at| rounding(precision) * exact[at].abs() + 1e-5);
+                if !outcome.passed() {
+                    return Ok(outcome);
+                }
+            }
+            sums
         }
     };
 
     let mut exact = vec![0.0; rows * outputs];
     // What float32 sums may be off by: a rounding of each of the terms' magnitudes.
     let mut magnitudes = vec![0.0; rows * outputs];
+    // What gates make of the products, before a bias.
+    let mut products = vec![0.0; rows * outputs];
     for row in 0..rows {
         for output in 0..outputs {
             let terms = input[row * inputs..][..inputs].iter().zip(&weights[output * inputs..][..inputs]);
@@ -127,6 +155,7 @@ fn parity(
             }
             let at = row * outputs + output;
             let gate = f64::from(gates[slots[row / PER_SEQUENCE] as usize * stride + offset + output]);
+            products[at] = gate * (sum - f64::from(bias[output]));
             (exact[at], magnitudes[at]) = match ending {
                 Ending::Features | Ending::Float32 => (sum, magnitude),
                 Ending::Gelu => (gelu(sum), 1.2 * magnitude),
@@ -141,7 +170,28 @@ fn parity(
         Ending::Float32 | Ending::GatedResidual => rounding(Precision::F32),
     };
     let sums = f64::from(f32::EPSILON) * ((inputs as f64).sqrt() + 8.0);
-    Ok(Outcome::within(&found, &exact, |at| stored * exact[at].abs() + sums * magnitudes[at] + 1e-6))
+    Ok(Outcome::within(&found, &exact, |at| {
+        // Gates are applied to a product that may have been stored in the meantime.
+        let product = if ending == Ending::GatedResidual { products[at].abs() } else { 0.0 };
+        stored * exact[at].abs() + rounding(precision) * product + sums * magnitudes[at] + 1e-6
+    }))
+}
+
+/// LayerNorm of rows, with the scale and shift of each row and place.
+fn normalized(sums: &[f32], width: usize, modulation: impl Fn(usize, usize) -> (f32, f32)) -> Vec<f64> {
+    let rows = sums.chunks_exact(width).enumerate();
+    rows.flat_map(|(row, values)| {
+        let values: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
+        let mean = values.iter().sum::<f64>() / width as f64;
+        let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        let modulation = &modulation;
+        let modulated = values.into_iter().enumerate().map(move |(i, x)| {
+            let (scale, shift) = modulation(row, i);
+            (x - mean) / (variance + 1e-6).sqrt() * (1.0 + f64::from(scale)) + f64::from(shift)
+        });
+        modulated.collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 fn gelu(x: f64) -> f64 {
@@ -180,7 +230,7 @@ fn timed(ctx: &Ctx, ending: Ending, rows: usize, inputs: usize, outputs: usize) 
     let weights =
         (0..copies).map(|_| matrix(gpu, shape, Precision::Bf16, &some)).collect::<Result<Vec<_>>>()?;
     let input = features(gpu, &random.normals(rows * inputs))?;
-    let bias = uploaded(gpu, &random.normals(outputs))?;
+    let bias = gpu.bias(&random.normals(outputs))?;
     let table = uploaded(gpu, &vec![0.001; 6 * outputs])?;
     let slots = uploaded(gpu, &vec![0u32; rows])?;
     let mut out = gpu.allocate_features(rows * outputs)?;
@@ -193,12 +243,13 @@ fn timed(ctx: &Ctx, ending: Ending, rows: usize, inputs: usize, outputs: usize) 
             Ending::Gelu => LinearOutput::Gelu(&mut out),
             Ending::Float32 => LinearOutput::Float32(&mut residual),
             Ending::GatedResidual => {
-                LinearOutput::GatedResidual { residual: &mut residual, gate, rows: grouping }
+                let next = Some(Normalized { scale: gate, shift: gate, out: &mut out });
+                LinearOutput::GatedResidual { residual: &mut residual, gate, rows: grouping, next }
             }
         };
         gpu.linear(rows, &input, &weights[i % copies], &bias, output)
     })?;
-    let of_output = if ending == Ending::GatedResidual { 8.0 } else { 2.0 };
+    let of_output = if ending == Ending::GatedResidual { 10.0 } else { 2.0 };
     let bytes = 2.0 * (inputs * outputs + rows * inputs) as f64 + of_output * (rows * outputs) as f64;
     let flops = 2.0 * (rows * inputs * outputs) as f64;
     Ok(Outcome::default().timed(Timing { microseconds, bytes, flops }))

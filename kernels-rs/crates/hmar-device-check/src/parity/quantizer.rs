@@ -125,7 +125,7 @@ fn convolve_on<B: Backend>(
     let shape = MatrixShape { outputs: width, inputs: width, taps: 9 };
     let weight = matrix(backend, shape, Precision::F32, weights)?;
     let mut out = uploaded(backend, &vec![f32::NAN; input.len()])?;
-    let (input, bias) = (uploaded(backend, input)?, uploaded(backend, bias)?);
+    let (input, bias) = (uploaded(backend, input)?, backend.bias(bias)?);
     let shape = ConvolutionShape { images, side, walk: Walk::Same };
     backend.exact_convolution(shape, &input, &weight, &bias, &mut out)?;
     downloaded(backend, &out, images * side * side * width)

@@ -2,7 +2,9 @@
 
 use hmar_checkpoint::ModelConfig;
 use hmar_error::Result;
-use hmar_ops::{AttentionShape, Backend, LinearOutput, Modulation, Rows, Scores, Span};
+use hmar_ops::{
+    AttentionShape, Backend, LinearOutput, Modulation, Normalized, PathBlock, Rows, Scores, Span,
+};
 
 use super::Activations;
 use crate::load::{Layer, Wanted, Weights};
@@ -47,7 +49,12 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    pub(super) fn take(weights: &mut Weights<'_, B>, name: &str, config: &ModelConfig) -> Result<Self> {
+    pub(super) fn take(
+        backend: &B,
+        weights: &mut Weights<'_, B>,
+        name: &str,
+        config: &ModelConfig,
+    ) -> Result<Self> {
         let mut bias = weights.vector(&format!("{name}.attn.q_bias"));
         bias.resize(2 * config.width, 0.0);
         bias.extend(weights.vector(&format!("{name}.attn.v_bias")));
@@ -59,7 +66,7 @@ impl<B: Backend> Block<B> {
         Ok(Block {
             qkv: Layer {
                 weight: weights.matrix(&format!("{name}.attn.mat_qkv.weight")),
-                bias: weights.to_device(&bias)?,
+                bias: backend.bias(&bias)?,
             },
             factors: factors.transpose()?,
             proj: weights.layer(&format!("{name}.attn.proj"))?,
@@ -73,32 +80,51 @@ impl<B: Backend> Block<B> {
         })
     }
 
-    /// Adds the block to `activations.residual`. `modulations` are `[slots, 6, C]`: γ₁ γ₂ s₁ s₂ b₁ b₂.
+    /// The block as part of a path.
+    pub(super) fn on_path<'a>(
+        &'a self,
+        config: &ModelConfig,
+        modulations: &'a B::Buffer<f32>,
+    ) -> PathBlock<'a, B> {
+        PathBlock {
+            qkv: self.qkv.as_linear(),
+            proj: self.proj.as_linear(),
+            fc1: self.fc1.as_linear(),
+            fc2: self.fc2.as_linear(),
+            modulations,
+            scores: self.scores(config),
+        }
+    }
+
+    fn scores(&self, config: &ModelConfig) -> Scores<'_, B> {
+        match &self.factors {
+            Some(factors) => Scores::Normalized(factors),
+            None => Scores::Scaled(0.25 / ((config.width / config.heads) as f32).sqrt()),
+        }
+    }
+
+    /// Adds the block to `activations.residual`, whose rows come normalised by the block's first scale and shift and are
+    /// left normalised by `next`. `modulations` are `[slots, 6, C]`: γ₁ γ₂ s₁ s₂ b₁ b₂.
     #[allow(clippy::too_many_arguments, reason = "weights, condition, rows and buffers are each their own")]
     pub(super) fn run(
         &self,
         backend: &B,
         config: &ModelConfig,
         modulations: &B::Buffer<f32>,
+        next: Norm<'_, B>,
         rows: Rows<'_, B>,
         spans: &[Span],
         activations: &mut Activations<B>,
         cache: Option<(&mut B::Features, usize)>,
     ) -> Result<()> {
         let width = config.width;
-        let part = |index: usize| Modulation { table: modulations, stride: 6 * width, offset: index * width };
-        let [attention_gate, feed_forward_gate, scale1, scale2, shift1, shift2] =
-            [0, 1, 2, 3, 4, 5].map(part);
+        let [attention_gate, feed_forward_gate] = [0, 1].map(|index| part(modulations, width, index));
+        let between = Norm { scale: part(modulations, width, 3), shift: part(modulations, width, 5) };
         let count = rows.count();
         let Activations { residual, normed, qkv, hidden, .. } = activations;
 
-        backend.modulated_norm(rows, width, residual, scale1, shift1, normed)?;
         let Layer { weight, bias } = &self.qkv;
         backend.linear(count, normed, weight, bias, LinearOutput::Features(qkv))?;
-        let scores = match &self.factors {
-            Some(factors) => Scores::Normalized(factors),
-            None => Scores::Scaled(0.25 / ((config.width / config.heads) as f32).sqrt()),
-        };
         let (qkv, sequence_rows) = match cache {
             None => (&*qkv, rows.per_sequence),
             Some((cache, capacity)) => {
@@ -122,16 +148,47 @@ impl<B: Backend> Block<B> {
             head_width: config.width / config.heads,
             spans,
         };
-        backend.attention(shape, qkv, scores, normed)?;
+        // Attention's results wait where the feed-forward's will be.
+        backend.attention(shape, qkv, self.scores(config), hidden)?;
         let Layer { weight, bias } = &self.proj;
-        let out = LinearOutput::GatedResidual { residual, gate: attention_gate, rows };
-        backend.linear(count, normed, weight, bias, out)?;
-
-        backend.modulated_norm(rows, width, residual, scale2, shift2, normed)?;
+        let next_input = Some(between.to(normed));
+        let out = LinearOutput::GatedResidual { residual, gate: attention_gate, rows, next: next_input };
+        backend.linear(count, hidden, weight, bias, out)?;
         let Layer { weight, bias } = &self.fc1;
         backend.linear(count, normed, weight, bias, LinearOutput::Gelu(hidden))?;
         let Layer { weight, bias } = &self.fc2;
-        let out = LinearOutput::GatedResidual { residual, gate: feed_forward_gate, rows };
+        let next_input = Some(next.to(normed));
+        let out = LinearOutput::GatedResidual { residual, gate: feed_forward_gate, rows, next: next_input };
         backend.linear(count, hidden, weight, bias, out)
     }
+
+    /// What the rows are normalised by before the block, from its modulations.
+    pub(super) fn norm<'a>(config: &ModelConfig, modulations: &'a B::Buffer<f32>) -> Norm<'a, B> {
+        Norm { scale: part(modulations, config.width, 2), shift: part(modulations, config.width, 4) }
+    }
+}
+
+/// Scale and shift of a normalisation.
+pub(super) struct Norm<'a, B: Backend> {
+    pub(super) scale: Modulation<'a, B>,
+    pub(super) shift: Modulation<'a, B>,
+}
+
+impl<B: Backend> Clone for Norm<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Norm<'_, B> {}
+
+impl<'a, B: Backend> Norm<'a, B> {
+    fn to(self, out: &'a mut B::Features) -> Normalized<'a, B> {
+        Normalized { scale: self.scale, shift: self.shift, out }
+    }
+}
+
+/// Vector `index` of a block's six.
+fn part<B: Backend>(modulations: &B::Buffer<f32>, width: usize, index: usize) -> Modulation<'_, B> {
+    Modulation { table: modulations, stride: 6 * width, offset: index * width }
 }

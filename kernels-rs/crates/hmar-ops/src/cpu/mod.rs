@@ -139,6 +139,7 @@ impl Backend for CpuBackend {
     type Buffer<T: Pod + Send + Sync> = CpuBuffer<T>;
     type Features = CpuBuffer<f32>;
     type Matrix = CpuMatrix;
+    type Bias = CpuBuffer<f32>;
     type Builder = CpuMatrixBuilder;
     type Recording = ();
     type Mark = ();
@@ -218,6 +219,12 @@ impl Backend for CpuBackend {
         })
     }
 
+    fn bias(&self, values: &[f32]) -> Result<CpuBuffer<f32>> {
+        let mut bias = self.allocate(values.len())?;
+        self.upload(values, &mut bias)?;
+        Ok(bias)
+    }
+
     fn linear(
         &self,
         rows: usize,
@@ -241,7 +248,7 @@ impl Backend for CpuBackend {
                     out.iter_mut().zip(products).for_each(|(out, (x, bias))| *out = gelu(x + bias));
                 });
             }
-            LinearOutput::GatedResidual { residual, gate, rows: grouping } => {
+            LinearOutput::GatedResidual { residual, gate, rows: grouping, next } => {
                 self.multiply(rows, input, weight, residual, |row, first, products, out| {
                     let slot = grouping.slots.as_slice()[row / grouping.per_sequence];
                     let gates = &gate.table.as_slice()[vector(&gate, slot, outputs)];
@@ -250,6 +257,9 @@ impl Backend for CpuBackend {
                         .zip(products)
                         .for_each(|(out, ((x, bias), gate))| *out += gate * (x + bias));
                 });
+                if let Some(Normalized { scale, shift, out }) = next {
+                    self.modulated_norm(grouping, outputs, residual, scale, shift, out)?;
+                }
             }
         }
         Ok(())

@@ -1,0 +1,39 @@
+// Barriers in shared memory that wait for the copy engine and for threads: from Hopper on.
+#pragma once
+
+#include "tensor_core.cuh"
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+__device__ __forceinline__ void start_barrier(uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+
+// Makes started barriers known to the copy engine.
+__device__ __forceinline__ void show_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ void arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// Arrives, and lets the barrier wait for so many bytes of copies as well.
+__device__ __forceinline__ void arrive_expecting(uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+// Waits until the barrier's phase of this parity is over.
+__device__ __forceinline__ void wait_at(uint32_t barrier, uint32_t parity) {
+  asm volatile(
+      "{.reg .pred p;"
+      "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;"
+      "@p bra over;"
+      "bra again;"
+      "over:}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+#endif
