@@ -77,11 +77,6 @@ impl<B: Backend> Session<B> {
         Ok(self.buffers.insert(buffers))
     }
 
-    /// Whether it holds buffers.
-    pub fn is_empty(&self) -> bool {
-        self.buffers.is_none()
-    }
-
     /// What [`Session::reserve`] gave.
     pub(crate) fn buffers(&mut self) -> &mut Buffers<B> {
         self.buffers.as_mut().expect("reserved before")

@@ -9,21 +9,35 @@ use hmar_error::{Code, Error, Result};
 use hmar_ops::Backend;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
 
 use crate::request::Request;
 use crate::tokenizer::{check_tokens, grid_side};
 use crate::{Kept, Model};
 
 /// The form that [`State::to_bytes`] writes.
-const VERSION: &str = "1";
+const VERSION: u32 = 1;
+
+/// The one entry of the file's metadata: several would be written in any order.
+const HEAD: &str = "hmar session";
+
+/// What is saved besides tensors.
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    version: u32,
+    next: usize,
+    chosen: bool,
+    model: &'a str,
+    description: String,
+}
 
 /// The description that [`crate::Stepper::save`] was given.
 ///
 /// # Errors
 /// `SESSION_INVALID` for what is no saved session, or one of another version.
 pub fn saved_description(bytes: &[u8]) -> Result<String> {
-    let metadata = read_metadata(bytes)?;
-    Ok(entry(&metadata, "description")?.to_owned())
+    let json = read_head(bytes)?;
+    Ok(parse_head(&json)?.description)
 }
 
 /// Everything that later passes depend on besides model and request. A cache of keys and values is left out: it follows
@@ -157,17 +171,11 @@ impl State {
             tensors.push(("kept.tokens", tensor(Dtype::U32, 1, kept.tokens())?));
             tensors.push(("kept.free", tensor(Dtype::U8, 1, kept.free())?));
         }
-        let metadata = [
-            ("format", "hmar session"),
-            ("version", VERSION),
-            ("next", &self.next.to_string()),
-            ("chosen", &self.chosen.to_string()),
-            ("model", &self.fingerprint),
-            ("description", description),
-        ];
-        let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        safetensors::serialize(tensors, Some(HashMap::from(metadata)))
-            .map_err(|error| Error::new(Code::Internal, "A session cannot be written.").found(error))
+        let (next, chosen, model) = (self.next, self.chosen, &*self.fingerprint);
+        let head = Head { version: VERSION, next, chosen, model, description: description.to_owned() };
+        let head = serde_json::to_string(&head).map_err(unwritable)?;
+        let metadata = HashMap::from([(HEAD.to_owned(), head)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(unwritable)
     }
 
     /// Reads what [`State::to_bytes`] wrote. Whether it fits a model is seen where it is resumed.
@@ -175,7 +183,8 @@ impl State {
     /// # Errors
     /// `SESSION_INVALID` for what is no session, or one of another version.
     pub(crate) fn from_bytes(bytes: &[u8], config: &ModelConfig) -> Result<Self> {
-        let metadata = read_metadata(bytes)?;
+        let json = read_head(bytes)?;
+        let head = parse_head(&json)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(not_a_session)?;
         let kept = match tensors.tensor("kept.tokens") {
             Ok(_) => {
@@ -184,19 +193,18 @@ impl State {
             }
             Err(_) => None,
         };
-        let number = |name: &str| entry(&metadata, name)?.parse().map_err(not_a_session);
         Ok(State {
-            next: number("next")?,
+            next: head.next,
             kept,
             width: config.tokens(),
             tokens: read(&tensors, "tokens")?,
             current: read(&tensors, "current")?,
             confidence: read(&tensors, "confidence")?,
             open: read(&tensors, "open")?,
-            chosen: entry(&metadata, "chosen")? == "true",
+            chosen: head.chosen,
             latent: read(&tensors, "latent")?,
             before: read(&tensors, "before")?,
-            fingerprint: entry(&metadata, "model")?.to_owned(),
+            fingerprint: head.model.to_owned(),
         })
     }
 }
@@ -207,21 +215,29 @@ fn latent_length(config: &ModelConfig) -> usize {
 
 fn tensor<T: Pod>(dtype: Dtype, images: usize, values: &[T]) -> Result<TensorView<'_>> {
     TensorView::new(dtype, vec![images, values.len() / images], bytemuck::cast_slice(values))
-        .map_err(|error| Error::new(Code::Internal, "A session cannot be written.").found(error))
+        .map_err(unwritable)
 }
 
-fn read_metadata(bytes: &[u8]) -> Result<HashMap<String, String>> {
+fn unwritable(error: impl std::fmt::Display) -> Error {
+    Error::new(Code::Internal, "A session cannot be written.").found(error)
+}
+
+fn read_head(bytes: &[u8]) -> Result<String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_a_session)?;
-    let metadata = metadata.metadata().clone().unwrap_or_default();
-    let version = entry(&metadata, "version")?;
-    if entry(&metadata, "format")? != "hmar session" || version != VERSION {
+    let head = metadata.metadata().as_ref().and_then(|entries| entries.get(HEAD));
+    head.cloned().ok_or_else(|| not_a_session(format!("no entry '{HEAD}'")))
+}
+
+fn parse_head(json: &str) -> Result<Head<'_>> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_str(json).map_err(not_a_session)?;
+    if version != VERSION {
         return Err(invalid("It is of another version.").found(version).expected(VERSION));
     }
-    Ok(metadata)
-}
-
-fn entry<'a>(metadata: &'a HashMap<String, String>, name: &str) -> Result<&'a str> {
-    metadata.get(name).map(String::as_str).ok_or_else(|| not_a_session(format!("no {name}")))
+    serde_json::from_str(json).map_err(not_a_session)
 }
 
 fn read<T: Pod + Scalar>(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<T>> {

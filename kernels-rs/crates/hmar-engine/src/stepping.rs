@@ -36,13 +36,14 @@ pub struct ScaleView<'a> {
 }
 
 impl<B: Backend> Stepper<B> {
-    /// Starts a request, all of whose images are one batch, in the buffers of `session`.
+    /// Starts a request, all of whose images are one batch.
     ///
     /// # Errors
     /// `PLAN_INVALID`, `ARGUMENT_OUT_OF_RANGE`, `OUT_OF_MEMORY`.
-    pub fn open(model: Arc<Model<B>>, session: Session<B>, request: Request) -> Result<Self> {
+    pub fn open(model: Arc<Model<B>>, request: Request) -> Result<Self> {
         request.check(model.config())?;
         let state = State::start(&model, request.labels.len(), request.keep.clone())?;
+        let session = Session::default();
         let mut stepper = Stepper { model, session, request, state, predicted: false };
         stepper.restart()?;
         Ok(stepper)
@@ -56,7 +57,6 @@ impl<B: Backend> Stepper<B> {
     /// `CANCELLED`.
     pub fn resume(
         model: Arc<Model<B>>,
-        session: Session<B>,
         mut request: Request,
         saved: &[u8],
         next: Option<usize>,
@@ -66,7 +66,7 @@ impl<B: Backend> Stepper<B> {
         state.next = next.unwrap_or(state.next);
         state.check(&model, &request)?;
         request.keep.clone_from(&state.kept);
-        let mut stepper = Self::open(model, session, request)?;
+        let mut stepper = Self::open(model, request)?;
         if stepper.session.buffers().cache.is_some() {
             stepper.fill_cache(&state, cancel)?;
         }
@@ -95,11 +95,6 @@ impl<B: Backend> Stepper<B> {
             }
         }
         Ok(())
-    }
-
-    /// Lets go of the buffers.
-    pub fn close(self) -> Session<B> {
-        self.session
     }
 
     /// The request as it was checked.

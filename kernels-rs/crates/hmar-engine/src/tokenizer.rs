@@ -176,8 +176,45 @@ impl<B: Backend> Tokenizer<B> {
     /// # Errors
     /// `ARGUMENT_OUT_OF_RANGE` when the tokens are not the pyramid's.
     pub fn latent_of_tokens(&self, tokens: &[u32], pyramid: &[usize]) -> Result<Vec<f32>> {
+        self.latent_after(tokens, pyramid.len(), pyramid)
+    }
+
+    /// The tokens of what lies between two pictures: their latents after the first `scales` scales, mixed with `weight`
+    /// of the second, and quantised.
+    ///
+    /// # Errors
+    /// `ARGUMENT_OUT_OF_RANGE` when tokens are not the pyramid's, for a weight outside [0, 1] and for scales that are not
+    /// there.
+    pub fn interpolate(
+        &self,
+        tokens: [&[u32]; 2],
+        weight: f32,
+        scales: usize,
+        pyramid: &[usize],
+    ) -> Result<Vec<u32>> {
+        if !(0.0..=1.0).contains(&weight) || scales == 0 || scales > pyramid.len() {
+            return Err(Error::new(Code::ArgumentOutOfRange, "Pictures cannot be mixed so.")
+                .found(format!("{scales} scales, weight {weight}"))
+                .expected(format!("1 … {} scales, a weight from 0 to 1", pyramid.len())));
+        }
+        let [first, second] = tokens.map(|tokens| self.latent_after(tokens, scales, pyramid));
+        let (first, second) = (first?, second?);
+        let mixed: Vec<f32> =
+            first.iter().zip(&second).map(|(a, b)| (1.0 - weight) * a + weight * b).collect();
+        self.backend.run(|| {
+            let latent = self.quantizer.latent(1, grid_side(pyramid));
+            let mut buffers = LatentBuffers::allocate(&*self.backend, latent)?;
+            self.backend.upload(&mixed, &mut buffers.latent)?;
+            self.quantize(pyramid, buffers)
+        })
+    }
+
+    /// The latent `[S, S, Z]` after the first `scales` scales.
+    fn latent_after(&self, tokens: &[u32], scales: usize, pyramid: &[usize]) -> Result<Vec<f32>> {
         let mut values = vec![0.0; grid_side(pyramid).pow(2) * self.quantizer.width];
-        self.each_scale(tokens, pyramid, |_, latent, _| self.backend.download(latent, &mut values))?;
+        self.each_scale(tokens, pyramid, |scale, latent, _| {
+            if scale + 1 == scales { self.backend.download(latent, &mut values) } else { Ok(()) }
+        })?;
         Ok(values)
     }
 

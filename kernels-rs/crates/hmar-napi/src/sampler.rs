@@ -2,16 +2,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hmar_checkpoint::ModelConfig;
 use hmar_cuda::CudaBackend;
 use hmar_engine::{
-    Cancel, Event, Generated, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Timings,
+    Cancel, Event, Generated, Kept, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Timings,
     Tokenizer,
 };
 use hmar_error::{Code, Error, Result};
 use hmar_ops::sampling::TokenSampling;
 use hmar_ops::{Backend, CpuBackend};
 use napi::Status;
-use napi::bindgen_prelude::{BigInt, Int32Array, Uint8Array};
+use napi::bindgen_prelude::{BigInt, Float32Array, Int32Array, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi_derive::napi;
 
@@ -20,8 +21,8 @@ use crate::error::{closed, to_js};
 use crate::job::{Promised, start_converted};
 use crate::measure::between_events;
 use crate::model::NativeModel;
-use crate::on_device::OnDevice;
-use crate::tokenizer::{NativeTokenizer, signed};
+use crate::on_device::{OnDevice, on_device};
+use crate::tokenizer::{NativeTokenizer, signed, unsigned};
 
 /// Which tokens a pass commits, where it leaves others open.
 #[napi(object)]
@@ -78,6 +79,19 @@ pub struct GenerateRequest {
     pub skip_negligible_guidance: bool,
     /// Return the token maps after every pass.
     pub trace: bool,
+    /// What every image keeps of another.
+    pub keep: Option<KeepOptions>,
+}
+
+/// The tokens of a picture, and which of them to keep.
+#[napi(object)]
+pub struct KeepOptions {
+    /// The whole pyramid's.
+    pub tokens: Int32Array,
+    /// `[S, S]`, 1 where the picture is kept.
+    pub mask: Option<Float32Array>,
+    /// So many of the first scales are kept whole.
+    pub scales: u32,
 }
 
 /// Something that has been done.
@@ -128,7 +142,7 @@ type OnEvent = ThreadsafeFunction<GenerateEvent, UnknownReturnValue, GenerateEve
 /// A model and a tokenizer on one device, and the buffers of a batch there.
 pub(crate) struct Parts<B: Backend> {
     pub(crate) model: Arc<Model<B>>,
-    tokenizer: Arc<Tokenizer<B>>,
+    pub(crate) tokenizer: Arc<Tokenizer<B>>,
     /// One request at a time uses the buffers.
     session: Mutex<Session<B>>,
 }
@@ -150,6 +164,13 @@ impl<B: Backend> Parts<B> {
 }
 
 pub(crate) type AnyParts = OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>;
+
+impl AnyParts {
+    /// A request as the engine takes it.
+    pub(crate) fn request(&self, request: GenerateRequest) -> Result<Request> {
+        engine_request(request, on_device!(self, parts => parts.model.config()))
+    }
+}
 
 /// A model and a tokenizer, generating.
 #[napi]
@@ -188,7 +209,7 @@ impl NativeSampler {
     ) -> napi::Result<Promised<(Generated, Option<f64>), GenerateResult>> {
         let parts = self.open()?;
         let cancel = token.cancel.clone();
-        let request = engine_request(request).map_err(|error| to_js(&error))?;
+        let request = parts.request(request).map_err(|error| to_js(&error))?;
         let passes = request.plan.passes.len() as u32;
         let work = move || {
             let report = |event: Event| {
@@ -219,11 +240,14 @@ impl NativeSampler {
     }
 }
 
-pub(crate) fn engine_request(request: GenerateRequest) -> Result<Request> {
+fn engine_request(request: GenerateRequest, config: &ModelConfig) -> Result<Request> {
     let (negative, seed, lossless) = request.seed.get_u64();
     if negative || !lossless {
         return Err(Error::new(Code::ArgumentOutOfRange, "The seed is out of range.").expected("0 … 2⁶⁴ − 1"));
     }
+    let keep = request.keep.map(|KeepOptions { tokens, mask, scales }| {
+        Kept::new(config, unsigned(&tokens), mask.as_deref(), scales as usize)
+    });
     Ok(Request {
         labels: request.labels,
         plan: Plan { passes: request.passes.into_iter().map(pass).collect::<Result<_>>()? },
@@ -232,7 +256,7 @@ pub(crate) fn engine_request(request: GenerateRequest) -> Result<Request> {
         batch: request.batch_size as usize,
         skip_negligible_guidance: request.skip_negligible_guidance,
         trace: request.trace,
-        keep: None,
+        keep: keep.transpose()?,
     })
 }
 

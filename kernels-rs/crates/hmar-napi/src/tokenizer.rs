@@ -115,6 +115,25 @@ impl NativeTokenizer {
         Ok(start_converted(decode, Uint8Array::new))
     }
 
+    /// The tokens of what lies between two pictures, up to a scale.
+    #[napi]
+    pub fn interpolate(
+        &self,
+        first: Int32Array,
+        second: Int32Array,
+        weight: f64,
+        scales: u32,
+        pyramid: Vec<u32>,
+    ) -> napi::Result<Promised<Vec<u32>, Int32Array>> {
+        let tokenizer = self.open()?;
+        let (first, second, pyramid) = (unsigned(&first), unsigned(&second), sides(&pyramid));
+        let interpolate = move || {
+            let pictures = [&*first, &*second];
+            on_device!(&tokenizer, it => it.interpolate(pictures, weight as f32, scales as usize, &pyramid))
+        };
+        Ok(start_converted(interpolate, signed))
+    }
+
     /// Lets the weights go, once the calls under way are done with them.
     #[napi]
     pub fn close(&mut self) {
