@@ -95,6 +95,7 @@ export function fakeBinding(): FakeBinding {
       const side = pyramid.at(-1)! * 2
       return new Uint8Array((everyScale ? pyramid.length : 1) * side * side * 3).fill(tokens[0]!)
     },
+    interpolate: async (first) => first,
     close: () => void calls.push('close tokenizer'),
   })
 
@@ -164,6 +165,12 @@ export function fakeBinding(): FakeBinding {
           timings: { conditionMs: 1, passMs: passes.map(() => 1), decodeMs: 1, totalMs: passes.length + 2 },
         }
       }
+      openSession(): Promise<never> {
+        throw nativeFailure('INTERNAL', 'no sessions here')
+      }
+      resumeSession(): Promise<never> {
+        throw nativeFailure('INTERNAL', 'no sessions here')
+      }
       deviceMemory() {
         return fake.deviceMemory
       }
@@ -181,6 +188,7 @@ export function fakeBinding(): FakeBinding {
         calls.push('close sampler')
       }
     },
+    sessionDescription: () => '{}',
     version: () => '0.0.0',
     inspectDevices: () => fake.devices,
     inspectCheckpoint: async () => '{}',
