@@ -38,6 +38,8 @@ export interface NativeTokenizer {
     pyramid: number[],
   ): Promise<Int32Array>
   weightBytes(): number
+  /** Of the activations it keeps. */
+  workingBytes(): number
   close(): void
 }
 
@@ -53,6 +55,8 @@ export interface NativeModel {
   /** `[N, V]` row-major. */
   logits(request: NativeLogitsRequest, token: CancelToken): Promise<Float32Array>
   weightBytes(): number
+  /** Of the buffers that samplers and sessions hold. */
+  batchBytes(): number
   close(): void
 }
 

@@ -36,6 +36,13 @@ export interface TokenizerLoadOptions extends LoadOptions {
   readonly pyramid?: readonly number[] | undefined
 }
 
+/** What a tokenizer takes of its device, in bytes. */
+export interface TokenizerMemory {
+  readonly weightBytes: number
+  /** Activations, which are kept from call to call: they grow with the pictures worked on at once. */
+  readonly workingBytes: number
+}
+
 /** How to run a call. */
 export interface CallOptions {
   /** Aborting it rejects with `signal.reason`. */
@@ -102,6 +109,16 @@ export class Tokenizer extends Resource {
   /** Bytes that the weights take. */
   get weightBytes(): number {
     return this.#native.weightBytes()
+  }
+
+  /**
+   * What it takes of its device now.
+   *
+   * @throws {HmarError} `CLOSED`
+   */
+  memory(): TokenizerMemory {
+    this.assertOpen()
+    return { weightBytes: this.#native.weightBytes(), workingBytes: this.#native.workingBytes() }
   }
 
   /**

@@ -139,6 +139,10 @@ impl Backend for CudaBackend {
         self.new_features(length)
     }
 
+    fn feature_bytes(&self) -> usize {
+        self.bytes_of_feature()
+    }
+
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CudaBuffer<T>) -> Result<()> {
         assert!(data.len() <= buffer.len(), "the data fits into the buffer");
         self.send(bytemuck::cast_slice(data), buffer.pointer())

@@ -8,6 +8,7 @@ use hmar_error::Result;
 use hmar_ops::{Backend, DrawSettings};
 
 use crate::Model;
+use crate::memory::{Allocator, Claim};
 use crate::model::InputBuilder;
 use crate::plan::PassKind;
 use crate::positions::PositionOrder;
@@ -30,6 +31,7 @@ pub(crate) struct Buffers<B: Backend> {
     /// Tokens of the finished scales, `[batch, N]`.
     pub(crate) maps: B::Buffer<u32>,
     pub(crate) recordings: HashMap<PassShape, B::Recording>,
+    _claim: Claim,
 }
 
 /// What tells the operations of one pass from those of another; all else they read from buffers.
@@ -55,23 +57,25 @@ pub(crate) struct PassShape {
 
 impl<B: Backend> Buffers<B> {
     pub(crate) fn allocate(model: &Model<B>, batch: usize) -> Result<Self> {
-        let (backend, config) = (&*model.backend, model.config());
+        let (memory, config) = (&Allocator::new(&*model.backend), model.config());
         let positions = grid_side(&config.pyramid).pow(2);
         Ok(Buffers {
             batch,
-            activations: Activations::allocate(backend, config, 2 * batch * positions)?,
-            conditions: Conditions::allocate(backend, &model.transformer, 2 * batch)?,
-            inputs: InputBuilder::allocate(model, batch)?,
-            confidence: backend.allocate(batch * positions)?,
-            scores: backend.allocate(batch * positions)?,
-            slots: backend.allocate(2 * batch)?,
+            activations: Activations::allocate(memory, config, 2 * batch * positions)?,
+            conditions: Conditions::allocate(memory, &model.transformer, 2 * batch)?,
+            inputs: InputBuilder::allocate(memory, model, batch)?,
+            confidence: memory.allocate(batch * positions)?,
+            scores: memory.allocate(batch * positions)?,
+            slots: memory.allocate(2 * batch)?,
             cache: match config.layout {
-                Layout::Var => Some(Cache::allocate(backend, config, 2 * batch)?),
+                Layout::Var => Some(Cache::allocate(memory, config, 2 * batch)?),
                 Layout::Combined | Layout::NextScale => None,
             },
-            settings: backend.allocate(1)?,
-            maps: backend.allocate(batch * config.tokens())?,
+            settings: memory.allocate(1)?,
+            maps: memory.allocate(batch * config.tokens())?,
             recordings: HashMap::new(),
+            // The last, when all else is counted.
+            _claim: memory.claim(&model.batches),
         })
     }
 }

@@ -8,6 +8,7 @@ mod cancel;
 mod editing;
 mod generation;
 mod load;
+mod memory;
 mod model;
 mod passes;
 mod plan;

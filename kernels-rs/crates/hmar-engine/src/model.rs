@@ -1,5 +1,6 @@
 //! A model: the transformer and the quantiser its inputs are made with. Teacher-forced logits.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource, TokenizerConfig};
@@ -9,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Cancel;
 use crate::load::LoadOptions;
+use crate::memory::Allocator;
 use crate::plan::PassKind;
 use crate::quantizer::{LatentBuffers, Quantizer};
 use crate::tokenizer::{check_tokens, grid_side};
@@ -20,6 +22,8 @@ pub struct Model<B: Backend> {
     pub(crate) transformer: Transformer<B>,
     pub(crate) quantizer: Quantizer<B>,
     fingerprint: OnceLock<String>,
+    /// Bytes of the buffers that batches work in.
+    pub(crate) batches: Arc<AtomicU64>,
 }
 
 impl<B: Backend> Model<B> {
@@ -46,7 +50,7 @@ impl<B: Backend> Model<B> {
         let quiet = LoadOptions { progress: &|_, _| {}, cancel: options.cancel.clone(), ..*options };
         let quantizer = Quantizer::load(&*backend, quantizer_source, quantizer_config, &quiet)?;
         let transformer = Transformer::load(&*backend, config, source, options)?;
-        Ok(Model { backend, transformer, quantizer, fingerprint: OnceLock::new() })
+        Ok(Model { backend, transformer, quantizer, fingerprint: OnceLock::new(), batches: Arc::default() })
     }
 
     /// The device it is on.
@@ -62,6 +66,11 @@ impl<B: Backend> Model<B> {
     /// Bytes its weights take.
     pub fn weight_bytes(&self) -> u64 {
         self.transformer.weight_bytes + self.quantizer.bytes
+    }
+
+    /// Bytes of the buffers that sessions and steppers of this model hold.
+    pub fn batch_bytes(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
     }
 
     /// A digest of weights that no two trained models share: those of the classes and of the codebook. The same for every
@@ -126,13 +135,14 @@ impl<B: Backend> Model<B> {
         let first: usize = pyramid[..first_scale].iter().map(|side| side * side).sum();
         let count = config.tokens() - first;
 
-        let mut activations = Activations::allocate(backend, config, count)?;
-        let mut conditions = Conditions::allocate(backend, &self.transformer, 1)?;
+        let memory = Allocator::new(backend);
+        let mut activations = Activations::allocate(&memory, config, count)?;
+        let mut conditions = Conditions::allocate(&memory, &self.transformer, 1)?;
         let mut slots = backend.allocate(1)?;
         backend.upload(&conditions.prepare(backend, &self.transformer, &[label])?, &mut slots)?;
         let rows = Rows { sequences: 1, per_sequence: count, slots: &slots };
 
-        let mut builder = InputBuilder::allocate(self, 1)?;
+        let mut builder = InputBuilder::allocate(&memory, self, 1)?;
         let mut start = 0;
         let mut spans = Vec::new();
         for (scale, side) in pyramid.iter().enumerate() {
@@ -197,17 +207,17 @@ pub(crate) struct InputBuilder<B: Backend> {
 }
 
 impl<B: Backend> InputBuilder<B> {
-    pub(crate) fn allocate(model: &Model<B>, images: usize) -> Result<Self> {
-        let (backend, config) = (&*model.backend, model.config());
+    pub(crate) fn allocate(memory: &Allocator<'_, B>, model: &Model<B>, images: usize) -> Result<Self> {
+        let config = model.config();
         let cells = images * grid_side(&config.pyramid).pow(2);
         let latent = model.quantizer.latent(images, grid_side(&config.pyramid));
         Ok(InputBuilder {
             images,
-            latents: LatentBuffers::allocate(backend, latent)?,
-            tokens: backend.allocate(cells)?,
-            mask: backend.allocate(cells)?,
-            pooled: backend.allocate(cells * latent.width)?,
-            embedded: backend.allocate(cells * config.width)?,
+            latents: LatentBuffers::allocate(memory, latent)?,
+            tokens: memory.allocate(cells)?,
+            mask: memory.allocate(cells)?,
+            pooled: memory.allocate(cells * latent.width)?,
+            embedded: memory.allocate(cells * config.width)?,
         })
     }
 

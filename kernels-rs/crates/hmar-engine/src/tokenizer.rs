@@ -2,6 +2,7 @@
 
 mod network;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hmar_checkpoint::{TensorSource, TokenizerConfig, pyramid_tokens};
@@ -11,6 +12,7 @@ use hmar_ops::{Backend, Blend, ConvolutionShape, Walk};
 use self::network::{Activations, Decoder, Encoder};
 use crate::Cancel;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
+use crate::memory::Allocator;
 use crate::quantizer::{LatentBuffers, Quantizer};
 
 /// A tokenizer on a device.
@@ -25,6 +27,8 @@ pub struct Tokenizer<B: Backend> {
     weight_bytes: u64,
     /// The activations of the size used last, while no call uses them.
     activations: Mutex<Option<Activations<B>>>,
+    /// Bytes of all activations.
+    working: Arc<AtomicU64>,
 }
 
 impl<B: Backend> Tokenizer<B> {
@@ -51,6 +55,7 @@ impl<B: Backend> Tokenizer<B> {
             post_quant_conv: weights.layer("post_quant_conv")?,
             weight_bytes: weights.bytes() + quantizer.bytes,
             activations: Mutex::new(None),
+            working: Arc::default(),
             quantizer,
             config,
             backend,
@@ -65,6 +70,11 @@ impl<B: Backend> Tokenizer<B> {
     /// Bytes its weights take.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// Bytes of the activations it keeps from call to call, and of those of calls under way.
+    pub fn working_bytes(&self) -> u64 {
+        self.working.load(Ordering::Relaxed)
     }
 
     /// The tokens of a picture, scale after scale. `pixels [3, side, side]` are in [−1, 1].
@@ -105,7 +115,7 @@ impl<B: Backend> Tokenizer<B> {
             .expected(format!("3×{picture_side}×{picture_side}")));
         }
         let latent = self.quantizer.latent(1, side);
-        let mut buffers = LatentBuffers::allocate(backend, latent)?;
+        let mut buffers = LatentBuffers::allocate(&Allocator::new(backend), latent)?;
         self.with_activations(1, picture_side, |activations| {
             let area = picture_side * picture_side;
             let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
@@ -203,7 +213,7 @@ impl<B: Backend> Tokenizer<B> {
             first.iter().zip(&second).map(|(a, b)| (1.0 - weight) * a + weight * b).collect();
         self.backend.run(|| {
             let latent = self.quantizer.latent(1, grid_side(pyramid));
-            let mut buffers = LatentBuffers::allocate(&*self.backend, latent)?;
+            let mut buffers = LatentBuffers::allocate(&Allocator::new(&*self.backend), latent)?;
             self.backend.upload(&mixed, &mut buffers.latent)?;
             self.quantize(pyramid, buffers)
         })
@@ -229,7 +239,7 @@ impl<B: Backend> Tokenizer<B> {
         self.backend.run(|| {
             let (backend, quantizer) = (&*self.backend, &self.quantizer);
             let latent = quantizer.latent(1, grid_side(pyramid));
-            let mut buffers = LatentBuffers::allocate(backend, latent)?;
+            let mut buffers = LatentBuffers::allocate(&Allocator::new(backend), latent)?;
             let mut map = backend.allocate(latent.side * latent.side)?;
             let mut start = 0;
             for (scale, side) in pyramid.iter().enumerate() {
@@ -338,7 +348,7 @@ impl<B: Backend> Tokenizer<B> {
         let kept = lock().take().filter(|kept| kept.picture_side == picture_side && kept.capacity >= images);
         let mut activations = match kept {
             Some(activations) => activations,
-            None => Activations::allocate(&*self.backend, &self.config, images, picture_side)?,
+            None => Activations::allocate(&*self.backend, &self.config, images, picture_side, &self.working)?,
         };
         activations.images = images;
         let result = work(&mut activations);

@@ -85,6 +85,12 @@ impl NativeTokenizer {
         Ok(on_device!(self.open()?, tokenizer => tokenizer.weight_bytes()) as f64)
     }
 
+    /// Bytes of the activations it keeps.
+    #[napi]
+    pub fn working_bytes(&self) -> napi::Result<f64> {
+        Ok(on_device!(self.open()?, tokenizer => tokenizer.working_bytes()) as f64)
+    }
+
     /// The tokens of `pixels [3, side, side]` in [−1, 1].
     #[napi]
     pub fn encode(

@@ -302,6 +302,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// As [`Backend::allocate`].
     fn allocate_features(&self, length: usize) -> Result<Self::Features>;
 
+    /// Bytes of one activation.
+    fn feature_bytes(&self) -> usize;
+
     /// Copies `data` to the start of `buffer`.
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
 

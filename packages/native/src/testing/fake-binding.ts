@@ -82,6 +82,7 @@ export function fakeBinding(): FakeBinding {
   const tokenizer = (): NativeTokenizer => ({
     configJson: () => JSON.stringify(fake.tokenizerConfig),
     weightBytes: () => 100,
+    workingBytes: () => 10,
     async encode(pixels, pyramid, token) {
       calls.push('encode')
       await turn()
@@ -102,6 +103,7 @@ export function fakeBinding(): FakeBinding {
   const model = (): NativeModel => ({
     configJson: () => JSON.stringify(fake.modelConfig),
     weightBytes: () => 1000,
+    batchBytes: () => 50,
     async logits({ tokens }, token) {
       calls.push('logits')
       await turn()

@@ -173,6 +173,10 @@ impl Backend for CpuBackend {
         self.allocate(length)
     }
 
+    fn feature_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
         CpuBuffer::zeroed(length).ok_or_else(|| {
             out_of_memory("a buffer", length.saturating_mul(size_of::<T>()))
