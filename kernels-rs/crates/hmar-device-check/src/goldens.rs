@@ -4,6 +4,7 @@
 //! errors are measured and bounded, and the loss may not move.
 
 mod golden;
+mod stepping;
 mod synthetic;
 mod tiny;
 
@@ -19,7 +20,7 @@ use crate::part::{Part, World};
 
 /// The parts.
 pub fn parts() -> Vec<Part> {
-    synthetic::parts().into_iter().chain(tiny::parts()).collect()
+    synthetic::parts().into_iter().chain(tiny::parts()).chain(stepping::parts()).collect()
 }
 
 fn gpu(world: &World, precision: Precision) -> Result<Arc<CudaBackend>> {

@@ -18,14 +18,18 @@ pub struct Shapes {
     pub tokenizer: Tokenizer<CpuBackend>,
 }
 
-pub fn load() -> Shapes {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../packages/shapes/weights");
-    let options = LoadOptions {
+pub fn options() -> LoadOptions<'static> {
+    LoadOptions {
         precision: Precision::F32,
         allow_non_finite: false,
         cancel: Cancel::default(),
         progress: &|_, _| {},
-    };
+    }
+}
+
+pub fn load() -> Shapes {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../packages/shapes/weights");
+    let options = options();
     let backend = Arc::new(CpuBackend::new(None).unwrap());
     let model = ModelCheckpoint::open(&OpenModel::at(folder.join("model.safetensors"))).unwrap();
     let tokenizer = TokenizerCheckpoint::open(&folder.join("tokenizer.safetensors"), None).unwrap();

@@ -268,15 +268,9 @@ fn a_cache_is_filled_again() {
         ..ModelConfig::released(16, Layout::Var)
     };
     let tokenizer = TokenizerConfig::released();
-    let options = hmar_engine::LoadOptions {
-        precision: hmar_ops::Precision::F32,
-        allow_non_finite: false,
-        cancel: cancel(),
-        progress: &|_, _| {},
-    };
     let backend = Arc::new(CpuBackend::new(None).unwrap());
     let (source, codes) = (Synthetic::model(&config), Synthetic::tokenizer(&tokenizer));
-    let model = Arc::new(Model::load(backend, config, &source, &tokenizer, &codes, &options).unwrap());
+    let model = Arc::new(Model::load(backend, config, &source, &tokenizer, &codes, &options()).unwrap());
 
     for smooth in [false, true] {
         let make = || {
