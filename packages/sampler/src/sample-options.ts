@@ -92,11 +92,21 @@ const imageNumbers = 2 ** 32
 // What Node can hold in one array everywhere.
 const mostBytes = 2 ** 31 - 1
 
+const isSchedule = (value: unknown): value is Schedule => value instanceof Schedule
+const isTokenMaps = (value: unknown) => Array.isArray((value as Partial<TokenMaps> | null)?.scales)
+const scheduleSchema = z.custom<Schedule>(isSchedule, 'must be a Schedule').optional()
+
 const schema = z.object({
-  schedule: z.custom<Schedule>((value) => value instanceof Schedule, 'must be a Schedule').optional(),
+  schedule: scheduleSchema,
   skipNegligibleGuidance: z.boolean().default(true),
   signal: signalSchema.optional(),
-  keep: z.object({ mask: keepMaskSchema.optional() }).optional(),
+  keep: z
+    .object({
+      tokens: z.custom<TokenMaps>(isTokenMaps, 'must be token maps'),
+      mask: keepMaskSchema.optional(),
+      scales: z.number().optional(),
+    })
+    .optional(),
 })
 
 const generateSchema = z.object({
@@ -112,13 +122,13 @@ const generateSchema = z.object({
  * @throws {HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model; `IMAGE_INVALID` if kept tokens do not
  */
 export function checkSampleOptions(
-  { labels, seed = 0, firstImage = 0, batchSize = 8, keep, ...options }: BatchOptions,
+  { labels, seed = 0, firstImage = 0, batchSize = 8, ...options }: BatchOptions,
   config: ModelConfig,
   side: number,
 ): Checked {
   const count = checkCount(labels, side)
-  const { mask } = keep ?? {}
-  const checked = checkOptions('The options', schema, { ...options, ...(keep && { keep: { mask } }) })
+  const checked = checkOptions('The options', schema, options)
+  const { keep } = checked
   const schedule = checked.schedule ?? Schedule.default(config)
   const plan = schedule.compile(config)
   return {
@@ -168,9 +178,10 @@ export function checkSessionOptions(options: SampleOptions, config: ModelConfig,
  */
 export function changeOptions(
   { request, ...checked }: Checked,
-  { schedule = checked.schedule, ...changes }: OptionChanges,
+  changes: OptionChanges,
   config: ModelConfig,
 ): Checked {
+  const schedule = checkOptions('The schedule', scheduleSchema, changes.schedule) ?? checked.schedule
   const { seed = request.seed, labels = request.labels, firstImage = request.firstImage } = changes
   const plan = schedule.compile(config)
   const passes = plan.passes.map(withoutFunctions)

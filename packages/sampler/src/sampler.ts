@@ -1,13 +1,6 @@
-import { checkInteger, checkOptions, HmarError, type TokenMaps } from '@hmar/core'
-import { HmarModel, type ModelLoadOptions, type ModelPath } from '@hmar/model'
-import {
-  callNative,
-  type LoadOptions,
-  loadOptionsShape,
-  modeSchema,
-  Resource,
-  withCancellation,
-} from '@hmar/native'
+import { checkInteger, checkOptions, type TokenMaps } from '@hmar/core'
+import { HmarModel } from '@hmar/model'
+import { callNative, Resource, withCancellation } from '@hmar/native'
 import {
   binding,
   type CancelToken,
@@ -17,7 +10,6 @@ import {
 } from '@hmar/native/binding'
 import type { ScorePositions } from '@hmar/scheduler'
 import { Tokenizer } from '@hmar/tokenizer'
-import { z } from 'zod'
 
 import type { DeviceMemory, OperationTime } from './device-use.js'
 import {
@@ -31,6 +23,7 @@ import {
   type VaryOptions,
 } from './edit.js'
 import { keepMaskSchema } from './keep-mask.js'
+import { checkFit, isModel, isTokenizer, loadSchema, type SamplerLoadOptions } from './load-options.js'
 import { describeProgress } from './progress.js'
 import { type GenerateResult, splitResult } from './result.js'
 import {
@@ -47,36 +40,11 @@ import { SerialQueue } from './serial-queue.js'
 import { type CallOptions, Session, type SessionHost } from './session.js'
 import { type StreamEvent, type StreamOptions, streamBatch } from './stream.js'
 
-/** What to load, and how. Device, precision and threads are those of what is loaded here. */
-export interface SamplerLoadOptions extends LoadOptions, Pick<ModelLoadOptions, 'config' | 'mode'> {
-  /**
-   * A model that was loaded before, which stays its owner's; or what to load: a file, a folder, `'shapes'`, or the files
-   * of a next-scale and a masked training, as for `HmarModel.load`.
-   */
-  readonly model: ModelPath | HmarModel
-  /**
-   * A tokenizer that was loaded before, which stays its owner's; or its file or folder. Defaults to the one that the model
-   * took its codebook from.
-   */
-  readonly tokenizer?: string | Tokenizer | undefined
-}
-
 /** How to open what was saved. */
 export interface RestoreOptions extends CallOptions {
   /** The functions by which its schedule chooses positions, by their names. */
   readonly functions?: Readonly<Record<string, ScorePositions>> | undefined
 }
-
-const isModel = (value: unknown): value is HmarModel => value instanceof HmarModel
-const isTokenizer = (value: unknown): value is Tokenizer => value instanceof Tokenizer
-
-const loadSchema = z.object({
-  ...loadOptionsShape,
-  model: z.union([z.string(), z.tuple([z.string(), z.string()]), z.custom<HmarModel>(isModel)]),
-  tokenizer: z.union([z.string(), z.custom<Tokenizer>(isTokenizer)]).optional(),
-  config: z.string().optional(),
-  mode: modeSchema.optional(),
-})
 
 /** Generates pictures with a model and its tokenizer (§4). */
 export class HmarSampler extends Resource {
@@ -325,6 +293,8 @@ export class HmarSampler extends Resource {
   ): Promise<Session> {
     return this.whileOpen(async () => {
       const native = await withCancellation({ signal, discard: (late) => late.close() }, open)
+      // A session of a sampler that was closed meanwhile has nobody to close it.
+      if (this.closed) native.close()
       const session = new Session(native, checked, this.#host)
       this.adopt(session)
       return session
@@ -334,19 +304,4 @@ export class HmarSampler extends Resource {
   protected override release(): void {
     this.#native.close()
   }
-}
-
-function checkFit(model: HmarModel, tokenizer: Tokenizer): void {
-  for (const part of [model, tokenizer]) part.assertOpen()
-  const { codebookSize, codeDimension, pyramid } = model.config
-  const differences = [
-    ['codes', codebookSize, tokenizer.config.codebookSize],
-    ['numbers a code', codeDimension, tokenizer.config.codeDimension],
-    ['pyramid', pyramid.join(' '), (tokenizer.pyramid ?? pyramid).join(' ')],
-  ].filter(([, ofModel, ofTokenizer]) => ofModel !== ofTokenizer)
-  if (differences.length === 0) return
-  throw new HmarError('CONFIG_INVALID', 'The tokenizer does not belong to the model.', {
-    found: differences.map(([name, , ofTokenizer]) => `${name} ${ofTokenizer}`).join(', '),
-    expected: differences.map(([name, ofModel]) => `${name} ${ofModel}`).join(', '),
-  })
 }

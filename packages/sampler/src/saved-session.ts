@@ -1,4 +1,4 @@
-import { describeIssues, HmarError, type ModelConfig } from '@hmar/core'
+import { checkOptions, describeIssues, HmarError, type ModelConfig } from '@hmar/core'
 import { callNative } from '@hmar/native'
 import { binding } from '@hmar/native/binding'
 import { Schedule, type ScorePositions } from '@hmar/scheduler'
@@ -30,7 +30,7 @@ export function describeSession({ schedule, request }: Checked, { classes }: Mod
  * How a session that was saved samples.
  *
  * @throws {HmarError} `SESSION_INVALID` if it is none, `SCHEDULE_INVALID` if a function is missing
- * @throws {HmarRangeError} if the model has no such labels
+ * @throws {HmarRangeError} if it is no `Uint8Array`, or the model has no such labels
  */
 export function readDescription(
   saved: Uint8Array,
@@ -38,6 +38,7 @@ export function readDescription(
   config: ModelConfig,
   side: number,
 ): Checked {
+  checkOptions('The saved session', z.instanceof(Uint8Array), saved)
   const text = callNative(() => binding().sessionDescription(saved))
   const parsed = Description.safeParse(parseJson(text))
   if (!parsed.success) throw notASession(describeIssues(parsed.error))

@@ -1,3 +1,4 @@
+import type { TokenMaps } from '@hmar/core'
 import { type PassState, Schedule, scorePositions } from '@hmar/scheduler'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
@@ -195,6 +196,11 @@ describe('a session', () => {
     await stepTo(session, refining)
     const other = Schedule.forPyramid(schedule.pyramid)
     await expect(session.fork({ schedule: other })).rejects.toMatchObject({ code: 'SCHEDULE_INVALID' })
+    await expect(session.fork({ schedule: {} as Schedule })).rejects.toThrow('must be a Schedule')
+    await expect(sampler.open({ labels: [0], keep: { tokens: {} as TokenMaps } })).rejects.toThrow(
+      'token maps',
+    )
+    await expect(sampler.restore([] as unknown as Uint8Array)).rejects.toThrow(RangeError)
     await expect(sampler.open({ labels: Array(1025).fill(0) })).rejects.toThrow(RangeError)
   })
 

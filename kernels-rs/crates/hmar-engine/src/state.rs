@@ -131,11 +131,14 @@ impl State {
         if !latents.iter().all(fit) || !latents.into_iter().flatten().all(|x| x.is_finite()) {
             return Err(invalid("Its latents are damaged."));
         }
-        if self.next > 0 { self.check_scale(config, request, images) } else { Ok(()) }
+        self.check_scale(config, request, images)
     }
 
     fn check_scale(&self, config: &ModelConfig, request: &Request, images: usize) -> Result<()> {
-        let range = request.scale_of(&config.pyramid, self.next - 1);
+        let range = match self.next {
+            0 => 0..0,
+            next => request.scale_of(&config.pyramid, next - 1),
+        };
         let kept = self.kept.as_ref().map(|kept| &kept.free()[range.clone()]);
         let is_kept = |at: usize| kept.is_some_and(|free| free[at % free.len()] == 0);
         let sound = |at: usize| {

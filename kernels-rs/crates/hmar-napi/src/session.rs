@@ -11,7 +11,7 @@ use napi_derive::napi;
 
 use crate::CancelToken;
 use crate::error::{closed, to_js};
-use crate::job::{Promised, start_converted};
+use crate::job::{Promised, start, start_converted};
 use crate::on_device::{OnDevice, on_device};
 use crate::sampler::{GenerateRequest, NativeSampler, Parts};
 use crate::tokenizer::{signed, unsigned};
@@ -132,7 +132,7 @@ impl NativeSession {
                 Ok(state(stepper))
             }))
         };
-        Ok(start_converted(step, |state| state))
+        Ok(start(step))
     }
 
     /// The guided logits of the next pass, `[images, p², V]`.
@@ -158,7 +158,7 @@ impl NativeSession {
                 Ok(state(stepper))
             }))
         };
-        Ok(start_converted(replace, |state| state))
+        Ok(start(replace))
     }
 
     /// Says which tokens the next pass, a masked one, draws.
@@ -171,7 +171,7 @@ impl NativeSession {
                 Ok(state(stepper))
             }))
         };
-        Ok(start_converted(choose, |state| state))
+        Ok(start(choose))
     }
 
     /// The tokens of all scales so far, `[images, N]`; 0 for those to come.

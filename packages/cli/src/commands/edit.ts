@@ -162,14 +162,14 @@ async function drawn(
   }
   if (keepScales !== undefined) return sampler.vary({ source, scales: keepScales, ...how })
   const { side } = sampler
-  const wanted = redraw
-    ? keepOutside(redraw, side)
-    : keep
-      ? keepInside(keep, side)
-      : keepDark(await readSource(mask as string, sampler, context))
+  const shown = async () => {
+    if (redraw) return keepOutside(redraw, side)
+    if (keep) return keepInside(keep, side)
+    return keepDark(await readSource(mask as string, sampler, context))
+  }
   return sampler.edit({
     source,
-    mask: wanted,
+    mask: await shown(),
     composite: typeof composite === 'number' ? { feather: composite } : composite,
     ...how,
   })
