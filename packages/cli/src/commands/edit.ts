@@ -27,7 +27,7 @@ interface Options extends ModelOptions, ScheduleOptions {
   readonly mix?: string
   readonly weight: number
   readonly composite?: true | number
-  readonly label: readonly string[]
+  readonly label?: readonly string[]
   readonly count: number
   readonly seed: bigint
   readonly out: string
@@ -91,9 +91,10 @@ export const editCommand = (context: Context) =>
             .conflicts('keepScales'),
         )
         .addOption(
-          new Option('--label <labels>', 'what to draw: names or numbers, by commas (default: no class)')
-            .argParser(gather)
-            .default([], ''),
+          new Option(
+            '--label <labels>',
+            'what to draw: names or numbers, by commas (default: no class)',
+          ).argParser(gather),
         )
         .addOption(new Option('--count <n>', 'pictures of each label').argParser(count(1024)).default(1))
         .addOption(new Option('--seed <n>', 'a whole number below 2^64').argParser(seed).default(0n, '0'))
@@ -120,7 +121,7 @@ async function edit(path: string, options: Options, context: Context): Promise<v
   const { output, signal } = context
   await using sampler = await loadSampler(options, context)
   const { config } = sampler.model
-  const wanted = options.label.length > 0 ? parseLabels(options.label, config) : [null]
+  const wanted = options.label ? parseLabels(options.label, config) : [null]
   const labels = wanted.flatMap((label) => Array.from({ length: options.count }, () => label))
   const schedule = await chooseSchedule(options, config)
   const source = await readSource(path, sampler, context)
