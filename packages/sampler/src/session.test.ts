@@ -177,6 +177,29 @@ describe('a session', () => {
     ])
   })
 
+  it('rejects with what a function throws, and calls it again', async () => {
+    const { tokens } = await sampler.generate({
+      ...options,
+      schedule: schedule.positions({ kind: 'least-confident' }),
+    })
+    let failures = 2
+    const score = ({ confidence }: PassState) => {
+      if (failures-- > 0) throw new TypeError('not yet')
+      return confidence
+    }
+    const own = schedule.positions({ kind: 'custom', name: 'late', score })
+    await using session = await sampler.open({ ...options, schedule: own })
+    await session.step()
+    await expect(session.step()).rejects.toThrow(new TypeError('not yet'))
+    expect(session.next).toBe(2)
+    await expect(session.step()).rejects.toThrow(new TypeError('not yet'))
+    expect(session.next).toBe(2)
+    expect((await session.finish()).tokens).toEqual(tokens)
+    const wrong = schedule.positions({ kind: 'custom', name: 'wrong', score: () => [Number.NaN] })
+    await using other = await sampler.open({ ...options, schedule: wrong })
+    await expect(other.finish()).rejects.toMatchObject({ code: 'SCHEDULE_INVALID' })
+  })
+
   it('refuses what does not fit', async () => {
     await using session = await sampler.open(options)
     const { images } = await session.step()

@@ -93,6 +93,8 @@ export class Session extends Resource {
   readonly #host: SessionHost
   readonly #queue = new SerialQueue()
   #state: NativeSessionState
+  /** The last pass's logits, while a function has still to choose positions by them. */
+  #toChooseBy: Float32Array | undefined
 
   /** @internal Sessions come from `sampler.open()`. */
   constructor(native: NativeSession, checked: Checked, host: SessionHost) {
@@ -144,15 +146,19 @@ export class Session extends Resource {
    *
    * @throws {HmarRangeError} when all passes are done
    * @throws `signal.reason`; a pass that had begun is done nevertheless, as {@link next} says
+   * @throws what the function throws; the pass is done, and the next step begins by calling it again
    */
   step({ signal }: CallOptions = {}): Promise<PassDone> {
-    return this.#inTurn(signal, async (token) => {
+    return this.#alone(signal, async () => {
+      await this.#choosePositions()
       const index = this.next
-      const pass = this.plan.passes[index]
-      const byFunction = pass?.positions?.kind === 'custom'
-      const logits = byFunction && (await this.#native.logits(token))
-      this.#state = await this.#native.step(token)
-      if (logits) await this.#choosePositions(index, logits)
+      const byFunction = this.plan.passes[index]?.positions?.kind === 'custom'
+      await withCancellation({ signal }, async (token) => {
+        const logits = byFunction ? await this.#native.logits(token) : undefined
+        this.#state = await this.#native.step(token)
+        this.#toChooseBy = logits
+      })
+      await this.#choosePositions()
       return this.last!
     })
   }
@@ -198,6 +204,7 @@ export class Session extends Resource {
     const flat = join(Uint8Array, this.#oneEach('positions', open))
     await this.#inTurn(undefined, async () => {
       this.#state = await this.#native.openPositions(flat)
+      this.#toChooseBy = undefined
     })
   }
 
@@ -243,21 +250,32 @@ export class Session extends Resource {
     this.#native.close()
   }
 
+  #alone<Result>(signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
+    return this.whileOpen(() => this.#queue.run(signal, work))
+  }
+
   #inTurn<Result>(
     signal: AbortSignal | undefined,
     work: (token: CancelToken) => Promise<Result>,
   ): Promise<Result> {
-    return this.whileOpen(() => this.#queue.run(signal, () => withCancellation({ signal }, work)))
+    return this.#alone(signal, () => withCancellation({ signal }, work))
   }
 
-  async #choosePositions(index: number, logits: Float32Array): Promise<void> {
+  /** By the caller's function, where the last pass asks for it and it has not been done. */
+  async #choosePositions(): Promise<void> {
+    const logits = this.#toChooseBy
+    if (logits === undefined) return
+    const index = this.next - 1
     const pass = this.plan.passes[index]!
     const { seed, firstImage } = this.#checked.request
     const each = split(logits, logits.length / this.count)
     const open = this.#images().map((state, image) =>
       this.plan.openAfter({ ...state, pass, index, seed, image: firstImage + image, logits: each[image]! }),
     )
-    this.#state = await this.#native.openPositions(join(Uint8Array, open))
+    await withCancellation({}, async () => {
+      this.#state = await this.#native.openPositions(join(Uint8Array, open))
+    })
+    this.#toChooseBy = undefined
   }
 
   #images(): ScaleState[] {
