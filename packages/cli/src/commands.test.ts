@@ -146,6 +146,64 @@ describe('generate', () => {
   })
 })
 
+describe('edit', () => {
+  const out = () => join(folder, 'out')
+  const picture = async () => {
+    const file = join(folder, 'My Star.png')
+    await sharp({ create: { width: 8, height: 8, channels: 3, background: 'white' } })
+      .png()
+      .toFile(file)
+    return file
+  }
+  const edit = async (...words: string[]) =>
+    hmar(['edit', await picture(), ...words, ...model, '--out', out(), '--json'])
+
+  it('draws a box anew, as every label', async () => {
+    const { code } = await edit('--redraw', '4,0,4,8', '--label', 'star,disk', '--seed', '7', '--cfg', '2')
+    expect(code).toBe(0)
+    expect((await readdir(out())).sort()).toEqual(['my-star-disk.png', 'my-star-star.png'])
+    const [{ keep, labels, seed, passes }] = fake.requests as [(typeof fake.requests)[0]]
+    expect([labels, seed, passes.at(-1)?.guidance]).toEqual([[2, 0], 7n, 2])
+    expect(keep).toMatchObject({ scales: 0, tokens: new Int32Array(21).fill(1) })
+    const row = [1, 1, 0, 0]
+    expect([...(keep?.mask ?? [])]).toEqual([row, row, row, row].flat())
+  })
+
+  it('keeps a box, or what is dark in a mask', async () => {
+    await edit('--keep', '4,0,4,8', '--composite', '1', '--count', '2')
+    expect((await readdir(out())).sort()).toEqual(['my-star-edited-1.png', 'my-star-edited-2.png'])
+    await edit('--mask', await picture())
+    const masks = fake.requests.map(({ keep }) => [...(keep?.mask?.subarray(0, 4) ?? [])])
+    expect(masks).toEqual([
+      [0, 0, 1, 1],
+      [0, 0, 0, 0],
+    ])
+  })
+
+  it('keeps scales, its own or mixed ones', async () => {
+    await edit('--keep-scales', '2')
+    await edit('--keep-scales', '1', '--mix', await picture(), '--weight', '0.25')
+    expect(fake.requests.map(({ keep }) => [keep?.scales, keep?.mask])).toEqual([
+      [2, undefined],
+      [1, undefined],
+    ])
+  })
+
+  it.each([
+    [[], /--redraw, --keep, --mask or --keep-scales/],
+    [['--redraw', '1,2,3'], /LEFT,TOP,WIDTH,HEIGHT/],
+    [['--redraw', '0,0,9,1'], /width of the box/],
+    [['--redraw', '0,0,1,1', '--keep-scales', '2'], /cannot be used with/],
+    [['--keep-scales', '4'], /number of scales/],
+    [['--keep-scales', '2', '--mix', 'b.png', '--composite'], /cannot be used with/],
+  ])('refuses %j', async (words, message) => {
+    const { code, stderr } = await edit(...words)
+    expect(code).toBe(2)
+    expect(stderr).toMatch(message)
+    expect(fake.requests).toEqual([])
+  })
+})
+
 describe('encode and decode', () => {
   const tokenizer = () => ['--tokenizer', folder]
 

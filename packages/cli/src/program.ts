@@ -4,6 +4,7 @@ import packageJson from '../package.json' with { type: 'json' }
 import { convertCommand } from './commands/convert.js'
 import { decodeCommand } from './commands/decode.js'
 import { devicesCommand } from './commands/devices.js'
+import { editCommand } from './commands/edit.js'
 import { encodeCommand } from './commands/encode.js'
 import { generateCommand } from './commands/generate.js'
 import { infoCommand } from './commands/info.js'
@@ -18,6 +19,7 @@ Examples:
   hmar generate                                     one picture of each of the ten shapes
   hmar generate --label star,heart --count 4 --sheet
   hmar generate --model hmar-d16.pth --tokenizer vae_ch160v4096z32.pth --label 'golden retriever'
+  hmar edit star.png --redraw 8,8,48,48 --label heart
   hmar info hmar-d16.pth
   hmar convert hmar-d16.pth hmar-d16.safetensors --dtype bf16
   hmar encode photo.jpg --out photo.json && hmar decode photo.json --out back.png
@@ -39,6 +41,7 @@ export function createProgram(context: Context, streams: Streams): Command {
     .addHelpText('after', examples)
   const commands = [
     generateCommand,
+    editCommand,
     infoCommand,
     convertCommand,
     encodeCommand,

@@ -28,6 +28,8 @@ export const errorCodes = [
   'SCHEDULE_INVALID',
   /** A plan does not fit the model. The last line of defence: schedules are refused earlier. */
   'PLAN_INVALID',
+  /** A saved session is damaged, of another version, or of another model. */
+  'SESSION_INVALID',
   /** A picture of the wrong size or form, or bytes that are no picture. */
   'IMAGE_INVALID',
   /** A package that was asked for by name is not installed. */

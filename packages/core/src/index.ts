@@ -13,6 +13,6 @@ export {
 } from './config.js'
 export { errorCodes, HmarError, type HmarErrorCode, type HmarErrorDetails, HmarRangeError } from './error.js'
 export { type LabelSpace, resolveLabel } from './label.js'
-export type { Pass, PassList } from './plan.js'
+export type { Pass, PassList, PositionOrder } from './plan.js'
 export { checkPyramid, PYRAMIDS, type Pyramid, pyramidFault, pyramidTokens, samePyramid } from './pyramid.js'
 export { checkTokenMaps, flattenTokens, type TokenMaps, unflattenTokens } from './token-maps.js'

@@ -9,6 +9,7 @@ export {
   type Label,
   type LogitsRequest,
   type ModelLoadOptions,
+  type ModelMemory,
   type ScoreRequest,
 } from './model.js'
 export type { ModelPath } from './model-files.js'

@@ -63,6 +63,13 @@ export interface ScoreRequest extends Omit<LogitsRequest, 'pass'> {
   readonly pass?: LogitsRequest['pass'] | undefined
 }
 
+/** What a model takes of its device, in bytes. */
+export interface ModelMemory {
+  readonly weightBytes: number
+  /** Buffers of all samplers and sessions over it: they grow with the number of images made at once. */
+  readonly batchBytes: number
+}
+
 /** How to run a call. */
 export interface CallOptions {
   /** Aborting it rejects with `signal.reason`. */
@@ -132,6 +139,16 @@ export class HmarModel extends Resource {
   /** Bytes that the weights take. */
   get weightBytes(): number {
     return this.#native.weightBytes()
+  }
+
+  /**
+   * What it takes of its device now. Samplers and sessions share its weights; each has buffers of its own.
+   *
+   * @throws {HmarError} `CLOSED`
+   */
+  memory(): ModelMemory {
+    this.assertOpen()
+    return { weightBytes: this.#native.weightBytes(), batchBytes: this.#native.batchBytes() }
   }
 
   /**

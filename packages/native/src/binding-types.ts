@@ -29,7 +29,17 @@ export interface NativeTokenizer {
   encode(pixels: Float32Array, pyramid: number[], token: CancelToken): Promise<Int32Array>
   /** RGB bytes `[side, side, 3]`; one picture a scale after another with `everyScale`. */
   decode(tokens: Int32Array, pyramid: number[], everyScale: boolean, token: CancelToken): Promise<Uint8Array>
+  /** The tokens of two latents after so many scales, mixed and quantised. */
+  interpolate(
+    first: Int32Array,
+    second: Int32Array,
+    weight: number,
+    scales: number,
+    pyramid: number[],
+  ): Promise<Int32Array>
   weightBytes(): number
+  /** Of the activations it keeps. */
+  workingBytes(): number
   close(): void
 }
 
@@ -45,6 +55,8 @@ export interface NativeModel {
   /** `[N, V]` row-major. */
   logits(request: NativeLogitsRequest, token: CancelToken): Promise<Float32Array>
   weightBytes(): number
+  /** Of the buffers that samplers and sessions hold. */
+  batchBytes(): number
   close(): void
 }
 
@@ -57,6 +69,16 @@ export interface NativeGenerateRequest {
   readonly batchSize: number
   readonly skipNegligibleGuidance: boolean
   readonly trace: boolean
+  readonly keep?: NativeKeep | undefined
+}
+
+export interface NativeKeep {
+  /** Σp² tokens. */
+  readonly tokens: Int32Array
+  /** `[S, S]`, 1 where it is kept. */
+  readonly mask?: Float32Array | undefined
+  /** So many of the first scales are kept whole. */
+  readonly scales: number
 }
 
 export interface NativeGenerateResult {
@@ -104,7 +126,40 @@ export type NativeGenerateEvent =
     }
   | { readonly kind: 'decode'; readonly firstImage: number; readonly images: number }
 
+/** What the pass done last left; empty before the first. */
+export interface NativeSessionState {
+  /** The pass that comes next. */
+  readonly next: number
+  /** `[B, p²]`, as are the two that follow. */
+  readonly tokens: Int32Array
+  readonly confidence: Float32Array
+  readonly open: Uint8Array
+}
+
+/** One call at a time. */
+export interface NativeSession {
+  state(): NativeSessionState
+  step(token: CancelToken): Promise<NativeSessionState>
+  /** `[B, p², V]` of the next pass. */
+  logits(token: CancelToken): Promise<Float32Array>
+  replaceTokens(tokens: Int32Array, confidence?: Float32Array): Promise<NativeSessionState>
+  openPositions(open: Uint8Array): Promise<NativeSessionState>
+  /** `[B, N]`; 0 for what is to come. */
+  tokens(): Int32Array
+  /** `[B, H, W, 3]` of the finished scales. */
+  pictures(token: CancelToken): Promise<Uint8Array>
+  save(description: string): Promise<Uint8Array>
+  close(): void
+}
+
 export interface NativeSampler {
+  openSession(request: NativeGenerateRequest): Promise<NativeSession>
+  resumeSession(
+    request: NativeGenerateRequest,
+    saved: Uint8Array,
+    next: number | undefined,
+    token: CancelToken,
+  ): Promise<NativeSession>
   generate(
     request: NativeGenerateRequest,
     token: CancelToken,
@@ -161,6 +216,8 @@ export interface NativeBinding {
     ): Promise<NativeModel>
   }
   readonly NativeSampler: new (model: NativeModel, tokenizer: NativeTokenizer) => NativeSampler
+  /** What a session was saved with. */
+  sessionDescription(saved: Uint8Array): string
   version(): string
   inspectDevices(): unknown
   inspectCheckpoint(path: string, mode?: string): Promise<string>

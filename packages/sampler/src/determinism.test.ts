@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 
-import type { GenerateOptions } from './generate-options.js'
+import type { GenerateOptions } from './sample-options.js'
 import { HmarSampler } from './sampler.js'
 
 const execute = promisify(execFile)

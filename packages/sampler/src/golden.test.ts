@@ -2,9 +2,8 @@ import { unflattenTokens } from '@hmar/core'
 import { largestDifference, readGoldens, rows } from '@hmar/native/testing'
 import { Schedule } from '@hmar/scheduler'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-
-import type { GenerateOptions } from './generate-options.js'
 import type { GenerateResult } from './result.js'
+import type { GenerateOptions } from './sample-options.js'
 import { HmarSampler } from './sampler.js'
 
 const pyramid = [1, 2, 3, 4, 6, 8]

@@ -3,6 +3,8 @@ import type { NativeGenerateResult } from '@hmar/native/binding'
 import type { Plan } from '@hmar/scheduler'
 import { type HmarImage, splitImages } from '@hmar/tokenizer'
 
+import { split } from './split.js'
+
 /** What was generated. Arrays belong to the caller. */
 export interface GenerateResult {
   /** One for each label, in their order. */
@@ -43,9 +45,3 @@ export function splitResult(native: NativeGenerateResult, plan: Plan, side: numb
     }),
   }
 }
-
-/** Views of equal length. */
-const split = (values: Int32Array, length: number) =>
-  Array.from({ length: values.length / length }, (_, index) =>
-    values.subarray(index * length, (index + 1) * length),
-  )

@@ -4,9 +4,8 @@ import { type FakeBinding, fakeBinding, fakeModelConfig, fakeTokenizerConfig } f
 import { Schedule } from '@hmar/scheduler'
 import { Tokenizer } from '@hmar/tokenizer'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-
-import type { GenerateOptions } from './generate-options.js'
 import type { GenerateProgress } from './progress.js'
+import type { GenerateOptions } from './sample-options.js'
 import { HmarSampler } from './sampler.js'
 
 let fake: FakeBinding

@@ -1,51 +1,50 @@
-import { checkOptions, HmarError } from '@hmar/core'
-import { HmarModel, type ModelLoadOptions, type ModelPath } from '@hmar/model'
+import { checkInteger, checkOptions, type TokenMaps } from '@hmar/core'
+import { HmarModel } from '@hmar/model'
+import { callNative, Resource, withCancellation } from '@hmar/native'
 import {
-  callNative,
-  type LoadOptions,
-  loadOptionsShape,
-  modeSchema,
-  Resource,
-  withCancellation,
-} from '@hmar/native'
-import { binding, type NativeGenerateEvent, type NativeSampler } from '@hmar/native/binding'
+  binding,
+  type CancelToken,
+  type NativeGenerateEvent,
+  type NativeSampler,
+  type NativeSession,
+} from '@hmar/native/binding'
+import type { ScorePositions } from '@hmar/scheduler'
 import { Tokenizer } from '@hmar/tokenizer'
-import { z } from 'zod'
 
 import type { DeviceMemory, OperationTime } from './device-use.js'
 import {
-  type CheckedGenerateOptions,
-  checkGenerateOptions,
-  type GenerateOptions,
-} from './generate-options.js'
+  checkSource,
+  compositorOf,
+  type EditOptions,
+  type EditResult,
+  type InterpolateOptions,
+  type Source,
+  tokensOf,
+  type VaryOptions,
+} from './edit.js'
+import { keepMaskSchema } from './keep-mask.js'
+import { checkFit, isModel, isTokenizer, loadSchema, type SamplerLoadOptions } from './load-options.js'
 import { describeProgress } from './progress.js'
 import { type GenerateResult, splitResult } from './result.js'
+import {
+  type Checked,
+  checkGenerateOptions,
+  checkSampleOptions,
+  checkSessionOptions,
+  type GenerateOptions,
+  type Keep,
+  type SampleOptions,
+} from './sample-options.js'
+import { readDescription } from './saved-session.js'
 import { SerialQueue } from './serial-queue.js'
+import { type CallOptions, Session, type SessionHost } from './session.js'
+import { type StreamEvent, type StreamOptions, streamBatch } from './stream.js'
 
-/** What to load, and how. Device, precision and threads are those of what is loaded here. */
-export interface SamplerLoadOptions extends LoadOptions, Pick<ModelLoadOptions, 'config' | 'mode'> {
-  /**
-   * A model that was loaded before, which stays its owner's; or what to load: a file, a folder, `'shapes'`, or the files
-   * of a next-scale and a masked training, as for `HmarModel.load`.
-   */
-  readonly model: ModelPath | HmarModel
-  /**
-   * A tokenizer that was loaded before, which stays its owner's; or its file or folder. Defaults to the one that the model
-   * took its codebook from.
-   */
-  readonly tokenizer?: string | Tokenizer | undefined
+/** How to open what was saved. */
+export interface RestoreOptions extends CallOptions {
+  /** The functions by which its schedule chooses positions, by their names. */
+  readonly functions?: Readonly<Record<string, ScorePositions>> | undefined
 }
-
-const isModel = (value: unknown): value is HmarModel => value instanceof HmarModel
-const isTokenizer = (value: unknown): value is Tokenizer => value instanceof Tokenizer
-
-const loadSchema = z.object({
-  ...loadOptionsShape,
-  model: z.union([z.string(), z.tuple([z.string(), z.string()]), z.custom<HmarModel>(isModel)]),
-  tokenizer: z.union([z.string(), z.custom<Tokenizer>(isTokenizer)]).optional(),
-  config: z.string().optional(),
-  mode: modeSchema.optional(),
-})
 
 /** Generates pictures with a model and its tokenizer (§4). */
 export class HmarSampler extends Resource {
@@ -112,7 +111,92 @@ export class HmarSampler extends Resource {
    */
   async generate(options: GenerateOptions): Promise<GenerateResult> {
     const checked = checkGenerateOptions(options, this.model.config, this.side)
-    return this.#inTurn(checked.signal, () => this.#generate(checked))
+    return this.#inTurn(options.signal, () => this.#generate(checked, options))
+  }
+
+  /**
+   * Generates an image for each label, telling what every pass leaves, what the picture shows after every scale, and
+   * every image: the same ones as {@link generate} makes. It works only while its reader waits for an event: a slow one
+   * holds it up, leaving the loop ends it.
+   *
+   * @throws as {@link generate}, at the first event
+   */
+  async *stream({ previews = true, ...options }: StreamOptions): AsyncGenerator<StreamEvent, void, void> {
+    const { request } = checkSampleOptions(options, this.model.config, this.side)
+    const { labels, signal } = options
+    const { batchSize } = request
+    for (let first = 0; first < labels.length; first += batchSize) {
+      await using session = await this.open({
+        ...options,
+        labels: labels.slice(first, first + batchSize),
+        firstImage: request.firstImage + first,
+      })
+      yield* streamBatch({ session, firstImage: first, count: labels.length, previews, signal })
+    }
+  }
+
+  /**
+   * Opens a session: the images of all labels, at most 1024, are taken through the passes together, step by step.
+   *
+   * @throws as {@link generate}, but for schedules with functions of the caller's own, which run here
+   */
+  async open(options: SampleOptions): Promise<Session> {
+    const checked = checkSessionOptions(options, this.model.config, this.side)
+    return this.#openSession(checked, options.signal, () => this.#native.openSession(checked.request))
+  }
+
+  /**
+   * Opens a session that was saved, where it was. It goes on with the same random numbers, on any device.
+   *
+   * @param functions - the functions of its schedule, by their names
+   * @throws {HmarError} `SESSION_INVALID` for bytes that are none, or of another model; `SCHEDULE_INVALID` if a function is
+   *   missing; `CLOSED`
+   */
+  async restore(saved: Uint8Array, { functions = {}, ...options }: RestoreOptions = {}): Promise<Session> {
+    const checked = readDescription(saved, functions, this.model.config, this.side)
+    return this.#resume(checked, saved, undefined, options)
+  }
+
+  /**
+   * Draws a part of a picture anew (§4.3): in-painting, out-painting, and with labels class-conditional editing.
+   *
+   * @throws as {@link generate}; {HmarError} `IMAGE_INVALID` if the source is not of the model's size
+   */
+  async edit(options: EditOptions): Promise<EditResult> {
+    const { source, mask, composite: _, ...rest } = options
+    this.#checkBefore([source], rest)
+    checkOptions('The mask', keepMaskSchema, mask)
+    const putBack = compositorOf(options, this.tokenizer)
+    const tokens = await tokensOf(source, this.tokenizer, rest.signal)
+    const result = await this.#generateFrom(tokens, { mask }, rest)
+    return putBack ? { ...result, images: await putBack(result.images) } : result
+  }
+
+  /**
+   * Keeps the first scales of a picture, and draws the others anew.
+   *
+   * @throws as {@link edit}
+   */
+  async vary({ source, scales, ...rest }: VaryOptions): Promise<EditResult> {
+    this.#checkBefore([source], rest)
+    checkInteger('The number of scales', scales, 1, this.model.config.pyramid.length)
+    const tokens = await tokensOf(source, this.tokenizer, rest.signal)
+    return this.#generateFrom(tokens, { scales }, rest)
+  }
+
+  /**
+   * Mixes the first scales of two pictures, and draws the others.
+   *
+   * @throws as {@link edit}
+   */
+  async interpolate({ sources, weight, scales, ...rest }: InterpolateOptions): Promise<EditResult> {
+    this.#checkBefore(sources, rest)
+    checkInteger('The number of scales', scales, 1, this.model.config.pyramid.length)
+    const [first, second] = await Promise.all(
+      sources.map((source) => tokensOf(source, this.tokenizer, rest.signal)),
+    )
+    const mixed = await this.tokenizer.interpolate(first!, second!, weight, scales)
+    return this.#generateFrom(mixed, { scales }, rest)
   }
 
   /**
@@ -122,7 +206,8 @@ export class HmarSampler extends Resource {
    * @throws as {@link generate}
    */
   async profile(options: GenerateOptions): Promise<readonly OperationTime[]> {
-    const { request, signal } = checkGenerateOptions(options, this.model.config, this.side)
+    const { request } = checkGenerateOptions(options, this.model.config, this.side)
+    const { signal } = options
     return this.#inTurn(signal, () =>
       withCancellation({ signal }, (token) => this.#native.profile(request, token)),
     )
@@ -155,7 +240,10 @@ export class HmarSampler extends Resource {
     )
   }
 
-  async #generate({ plan, request, signal, onProgress }: CheckedGenerateOptions): Promise<GenerateResult> {
+  async #generate(
+    { plan, request }: Checked,
+    { signal, onProgress }: GenerateOptions,
+  ): Promise<GenerateResult> {
     const count = request.labels.length
     const onEvent =
       onProgress && ((event: NativeGenerateEvent) => onProgress(describeProgress(event, plan, count)))
@@ -165,22 +253,55 @@ export class HmarSampler extends Resource {
     return splitResult(result, plan, this.side)
   }
 
+  /** Everything else than the sources themselves is refused before they are encoded. */
+  #checkBefore(sources: readonly Source[], options: Omit<EditOptions, 'source' | 'mask'>): void {
+    sources.forEach(checkSource)
+    checkGenerateOptions({ ...options, labels: options.labels ?? [null] }, this.model.config, this.side)
+  }
+
+  async #generateFrom(
+    tokens: TokenMaps,
+    keep: Omit<Keep, 'tokens'>,
+    options: Omit<EditOptions, 'source' | 'mask'>,
+  ): Promise<EditResult> {
+    const { labels = [null], ...rest } = options
+    const result = await this.generate({ ...rest, labels, keep: { tokens, ...keep } })
+    return { ...result, source: tokens }
+  }
+
+  get #host(): SessionHost {
+    const { config } = this.model
+    return { config, side: this.side, resume: (...args) => this.#resume(...args) }
+  }
+
+  async #resume(
+    checked: Checked,
+    saved: Uint8Array,
+    next: number | undefined,
+    { signal }: CallOptions,
+  ): Promise<Session> {
+    return this.#openSession(checked, signal, (token) =>
+      this.#native.resumeSession(checked.request, saved, next, token),
+    )
+  }
+
+  /** Buffers of its own let a session run beside other calls. */
+  #openSession(
+    checked: Checked,
+    signal: AbortSignal | undefined,
+    open: (token: CancelToken) => Promise<NativeSession>,
+  ): Promise<Session> {
+    return this.whileOpen(async () => {
+      const native = await withCancellation({ signal, discard: (late) => late.close() }, open)
+      // A session of a sampler that was closed meanwhile has nobody to close it.
+      if (this.closed) native.close()
+      const session = new Session(native, checked, this.#host)
+      this.adopt(session)
+      return session
+    })
+  }
+
   protected override release(): void {
     this.#native.close()
   }
-}
-
-function checkFit(model: HmarModel, tokenizer: Tokenizer): void {
-  for (const part of [model, tokenizer]) part.assertOpen()
-  const { codebookSize, codeDimension, pyramid } = model.config
-  const differences = [
-    ['codes', codebookSize, tokenizer.config.codebookSize],
-    ['numbers a code', codeDimension, tokenizer.config.codeDimension],
-    ['pyramid', pyramid.join(' '), (tokenizer.pyramid ?? pyramid).join(' ')],
-  ].filter(([, ofModel, ofTokenizer]) => ofModel !== ofTokenizer)
-  if (differences.length === 0) return
-  throw new HmarError('CONFIG_INVALID', 'The tokenizer does not belong to the model.', {
-    found: differences.map(([name, , ofTokenizer]) => `${name} ${ofTokenizer}`).join(', '),
-    expected: differences.map(([name, ofModel]) => `${name} ${ofModel}`).join(', '),
-  })
 }

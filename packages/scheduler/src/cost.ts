@@ -1,6 +1,7 @@
 import { checkOptions, type ModelConfig, type Pass, TokenizerConfig } from '@hmar/core'
 import { z } from 'zod'
 import { decoderCost } from './decoder-cost.js'
+import { DeviceProfile, estimate } from './device-profile.js'
 import type { Plan } from './plan.js'
 import type { Work } from './work.js'
 
@@ -19,6 +20,8 @@ export const CostOptions = z.strictObject({
   skipNegligibleGuidance: z.boolean().optional(),
   /** Counts the tokenizer's decoder, too. */
   tokenizer: TokenizerConfig.optional(),
+  /** Estimates the time on a device that was measured; see `profileDevice`. */
+  device: DeviceProfile.readonly().optional(),
 })
 /** What a cost is counted for. */
 export type CostOptions = z.input<typeof CostOptions>
@@ -53,6 +56,8 @@ export interface ScheduleCost extends Work {
   readonly conditioning: Work
   /** The tokenizer's decoder, if it was asked for. */
   readonly decoder?: Work
+  /** The time of all this together, if a device was given. */
+  readonly milliseconds?: number
 }
 
 /** The cost of a plan on a model that it fits. */
@@ -63,6 +68,7 @@ export function costOf(plan: Plan, model: ModelConfig, options: CostOptions): Sc
     dtype = 'f32',
     skipNegligibleGuidance = true,
     tokenizer,
+    device,
   } = checkOptions('The options of a cost', CostOptions, options)
   const bytesPerWeight = dtype === 'f32' ? 4 : 2
   const blockWeights = (4 + 2 * model.mlpRatio) * model.width ** 2
@@ -103,6 +109,7 @@ export function costOf(plan: Plan, model: ModelConfig, options: CostOptions): Sc
     perPass,
     conditioning,
     ...(decoder && { decoder }),
+    ...(device && { milliseconds: estimate([...perPass, conditioning], decoder, device) }),
   }
 }
 

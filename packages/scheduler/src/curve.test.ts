@@ -27,4 +27,28 @@ describe('curveCommits', () => {
         expect(commits.every((count) => Number.isInteger(count) && count >= 1)).toBe(true)
       }
   })
+
+  it('commits what Math’s functions say, whose last bits differ from platform to platform', () => {
+    const shares: Record<Curve['curve'], (r: number, tokens: number) => number> = {
+      uniform: (r) => 1 - r,
+      power: (r) => 1 - r ** 2,
+      cosine: (r) => Math.cos((Math.PI * r) / 2),
+      logarithm: (r, tokens) => -Math.log2(r) / Math.log2(tokens),
+      exponential: (r, tokens) => 1 - 2 ** (-Math.log2(tokens) * (1 - r)),
+      arccos: (r) => (2 * Math.acos(r)) / Math.PI,
+      root: (r) => 1 - Math.sqrt(r),
+    }
+    for (const curve of curves)
+      for (const side of [2, 3, 5, 6, 9, 13, 16, 24, 32])
+        for (const steps of [2, 3, 4, 5, 6, 8, 10, 12].filter((count) => count <= side)) {
+          const tokens = side * side
+          let before = tokens
+          for (const [index, count] of curveCommits({ curve, steps }, tokens).slice(0, -1).entries()) {
+            const wanted = Math.floor(shares[curve]((index + 1) / steps, tokens) * tokens + 1e-9)
+            const masked = Math.max(steps - index - 1, Math.min(before - 1, wanted))
+            expect(before - count).toBe(masked)
+            before = masked
+          }
+        }
+  })
 })

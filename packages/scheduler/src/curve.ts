@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { acosPi, cosPi, exp2, log2, power } from './portable-math.js'
 
 /**
  * How many tokens of a scale each of `steps` passes commits, given by the share that is still masked after r of the
@@ -48,15 +49,15 @@ function maskedShare({ curve, exponent = 2 }: Curve, r: number, tokens: number):
     case 'uniform':
       return 1 - r
     case 'power':
-      return 1 - r ** exponent
+      return 1 - power(r, exponent)
     case 'cosine':
-      return Math.cos((Math.PI * r) / 2)
+      return cosPi(r / 2)
     case 'logarithm':
-      return -Math.log2(r) / Math.log2(tokens)
+      return -log2(r) / log2(tokens)
     case 'exponential':
-      return 1 - 2 ** (-Math.log2(tokens) * (1 - r))
+      return 1 - exp2(-log2(tokens) * (1 - r))
     case 'arccos':
-      return (2 * Math.acos(r)) / Math.PI
+      return 2 * acosPi(r)
     case 'root':
       return 1 - Math.sqrt(r)
   }

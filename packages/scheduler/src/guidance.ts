@@ -1,7 +1,8 @@
 import { checkInteger, type Pyramid } from '@hmar/core'
 import { z } from 'zod'
 import type { Resolved } from './options.js'
-import { checkLength, valueAt } from './per-scale.js'
+import { checkLength } from './per-scale.js'
+import { cosPi, power as raise } from './portable-math.js'
 
 // Beyond it the guided logits are no use in single precision.
 const strength = z.number().min(0).max(1000)
@@ -70,8 +71,8 @@ function share({ nextScale, power }: Guidance, scale: number, scaleCount: number
     case 'constant':
       return 1
     case 'power-cosine':
-      return (1 - Math.cos(Math.PI * r ** power)) / 2
+      return (1 - cosPi(raise(r, power))) / 2
     default:
-      return valueAt(nextScale, scale)
+      return nextScale[scale - 1] as number
   }
 }

@@ -55,6 +55,28 @@ describe('Plan', () => {
     ])
   })
 
+  it('says how positions are chosen and what is revised, where anything is', () => {
+    const composed = Schedule.forPyramid([1, 2, 3])
+      .refine(2, [1, 3])
+      .refine(3, [4, 5])
+      .positions({ kind: 'gumbel', temperature: 1 })
+      .positions({ kind: 'halton' }, 3)
+      .revise(3, [2])
+    expect(String(composed.compile()).split('\n').slice(1)).toEqual([
+      'pass  scale  side        kind  revises  commits       positions  guidance  temperature  top-k  top-p  min-p',
+      '   0      1     1  next-scale        0   1 of 1               –         0            1    all    all    all',
+      '   1      2     2  next-scale        0   1 of 4      gumbel 0.5         0            1    all    all    all',
+      '   2      2     2      masked        0   3 of 4               –         0            1    all    all    all',
+      '   3      3     3  next-scale        0   4 of 9  order 4 2 6 1…         0            1    all    all    all',
+      '   4      3     3      masked        2   7 of 9               –         0            1    all    all    all',
+    ])
+  })
+
+  it('counts what passes leave open', () => {
+    const plan = Schedule.forPyramid([1, 3]).refine(2, [2, 3, 4]).revise(2, [1, 2, 5]).compile()
+    expect(plan.passes.map((_, index) => plan.openCount(index))).toEqual([0, 7, 4, 0, 0])
+  })
+
   it('is plain data as JSON', () => {
     const plan = schedule.compile()
     expect(JSON.parse(JSON.stringify(plan))).toEqual({ pyramid: plan.pyramid, passes: plan.passes })

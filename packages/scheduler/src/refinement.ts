@@ -1,6 +1,6 @@
-import { HmarError } from '@hmar/core'
 import { z } from 'zod'
 import { Curve, curveCommits } from './curve.js'
+import { invalid } from './invalid.js'
 
 /**
  * The passes over one scale: how many tokens each commits, the next-scale pass first and then the masked ones, as a
@@ -38,8 +38,4 @@ export function commitsOf(refinement: Refinement, scale: number, side: number): 
       expected: `numbers that sum to ${side} × ${side} = ${tokens}`,
     })
   return refinement
-}
-
-function invalid(reason: string, details: { found?: string; expected: string }): HmarError {
-  return new HmarError('SCHEDULE_INVALID', `The schedule is not usable: ${reason}.`, details)
 }

@@ -3,11 +3,11 @@ import { z } from 'zod'
 import type { Resolved } from './options.js'
 import { checkLength, perScale, valueAt } from './per-scale.js'
 
-/** How one token is drawn (§4.1): each a number, or a list with one a scale. */
+/** How one token is drawn (§4.1): each a number, a list with one a scale, or a ramp `{ from, to }` over the scales. */
 export const SamplingOptions = z.strictObject({
   /** Logits are divided by it; 0.001 to 1000. Defaults to 1. */
   temperature: perScale(z.number().min(0.001).max(1000)).optional(),
-  /** Keep the logits not below the k-th largest; 0 keeps all. Defaults to 0. */
+  /** Keep the logits not below the k-th largest; 0 keeps all. Ramps are rounded. Defaults to 0. */
   topK: perScale(
     z
       .int()
@@ -43,12 +43,16 @@ export function checkSampling(sampling: Sampling, pyramid: Pyramid): void {
   for (const name of filters) checkLength(name, sampling[name], pyramid)
 }
 
-/** The filters at a scale, counted from 1. */
-export function filtersAt(sampling: Sampling, scale: number): Pick<Pass, (typeof filters)[number]> {
+/** The filters at a scale, counted from 1, of `scaleCount`. */
+export function filtersAt(
+  { temperature, topK, topP, minP }: Sampling,
+  scale: number,
+  scaleCount: number,
+): Pick<Pass, (typeof filters)[number]> {
   return {
-    temperature: valueAt(sampling.temperature, scale),
-    topK: valueAt(sampling.topK, scale),
-    topP: valueAt(sampling.topP, scale),
-    minP: valueAt(sampling.minP, scale),
+    temperature: valueAt(temperature, scale, scaleCount),
+    topK: Math.round(valueAt(topK, scale, scaleCount)),
+    topP: valueAt(topP, scale, scaleCount),
+    minP: valueAt(minP, scale, scaleCount),
   }
 }

@@ -1,18 +1,10 @@
 import { type Pyramid, pyramidFault } from '@hmar/core'
 import { z } from 'zod'
 import { type Guidance, GuidanceOptions } from './guidance.js'
+import { PositionJson, type PositionsByScale } from './positions/position-choice.js'
 import { Refinement } from './refinement.js'
+import { Revision } from './revision.js'
 import { type Sampling, SamplingOptions } from './sampling.js'
-
-/**
- * Which positions a masked pass leaves masked. The engine has one way: `least-confident`, those whose tokens were least
- * probable when they were drawn (§4).
- */
-export const PositionChoice = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('least-confident') }),
-])
-/** Which positions a masked pass leaves masked. */
-export type PositionChoice = Readonly<z.infer<typeof PositionChoice>>
 
 const pyramid = z.array(z.number()).check((context) => {
   const fault = pyramidFault(context.value)
@@ -24,9 +16,10 @@ export const ScheduleJson = z.strictObject({
   version: z.literal(1),
   pyramid,
   refinements: z.array(Refinement),
+  revisions: z.array(Revision).optional(),
   guidance: GuidanceOptions.optional(),
   sampling: SamplingOptions.optional(),
-  positions: PositionChoice.optional(),
+  positions: z.union([PositionJson, z.array(PositionJson).readonly()]).optional(),
 })
 
 /** A schedule as data: what `JSON.stringify` writes and `Schedule.fromJSON` reads. */
@@ -37,7 +30,10 @@ export interface ScheduleData {
   readonly pyramid: Pyramid
   /** The passes over each scale. */
   readonly refinements: readonly Refinement[]
+  /** Tokens opened again, for each scale. */
+  readonly revisions: readonly Revision[]
   readonly guidance: Guidance
   readonly sampling: Sampling
-  readonly positions: PositionChoice
+  /** Which tokens passes commit: at all scales, or a list with one choice for each. */
+  readonly positions: PositionsByScale
 }

@@ -163,6 +163,23 @@ describe('sampling', () => {
     ])
   })
 
+  it('takes ramps over the scales', () => {
+    const { passes } = schedule
+      .sampling({
+        temperature: { from: 1.5, to: 0.5 },
+        topK: { from: 10, to: 1000 },
+        topP: { from: 0.1, to: 1 },
+      })
+      .compile()
+    const ofScales = passes.filter(({ kind }) => kind === 'next-scale')
+    expect(ofScales.map(({ temperature }) => temperature)).toEqual(
+      [1.5, 1.3, 1.1, 0.9, 0.7, 0.5].map((t) => expect.closeTo(t, 14)),
+    )
+    expect(ofScales.map(({ topK }) => topK)).toEqual([10, 208, 406, 604, 802, 1000])
+    expect([ofScales[0], ofScales[5]].map((pass) => pass?.topP)).toEqual([0.1, 1])
+    expect(() => schedule.sampling({ topP: { from: 0, to: 2 } })).toThrow(HmarRangeError)
+  })
+
   it('decodes softly only where there are no masked passes', () => {
     const smooth = schedule
       .sampling({ smooth: true })

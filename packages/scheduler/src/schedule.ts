@@ -2,23 +2,26 @@ import {
   checkInteger,
   checkOptions,
   checkPyramid,
-  describeIssues,
   HmarError,
-  type HmarErrorDetails,
   type ModelConfig,
-  type Pass,
   PYRAMIDS,
   type Pyramid,
   type SamplingConfig,
   samePyramid,
 } from '@hmar/core'
 import { parse as parseYaml } from 'yaml'
-import type { z } from 'zod'
+import { passesOf } from './compile.js'
 import { type CostOptions, costOf, type ScheduleCost } from './cost.js'
-import { checkGuidance, GuidanceOptions, guidanceAt, unguided } from './guidance.js'
+import { diffPlans, type ScheduleDiff } from './diff.js'
+import { explain } from './explain.js'
+import { deepFreeze } from './frozen.js'
+import { checkGuidance, GuidanceOptions, unguided } from './guidance.js'
 import { HmarConfig } from './hmar-config.js'
+import { invalid, parseData } from './invalid.js'
 import { override } from './options.js'
 import { Plan } from './plan.js'
+import type { ScorePositions } from './positions/pass-state.js'
+import { checkPositions, choiceAt, PositionChoice, type PositionData } from './positions/position-choice.js'
 import {
   defaultCommitsOf,
   type Preset,
@@ -28,7 +31,8 @@ import {
   presets,
 } from './presets.js'
 import { commitsOf, Refinement } from './refinement.js'
-import { checkSampling, filtersAt, SamplingOptions, unfiltered } from './sampling.js'
+import { type Counts, Revision, revised } from './revision.js'
+import { checkSampling, SamplingOptions, unfiltered } from './sampling.js'
 import { type ScheduleData, ScheduleJson } from './schedule-data.js'
 
 /** What a schedule has to know of a model. */
@@ -36,6 +40,9 @@ export type ScheduledModel = Pick<ModelConfig, 'pyramid' | 'layout'>
 
 /** What the default schedule of a model depends on. */
 export type DefaultModel = Pick<ModelConfig, 'pyramid' | 'layout' | 'depth' | 'sampling'>
+
+/** The caller's own ways of choosing positions, by their names. */
+type Functions = ReadonlyMap<string, ScorePositions>
 
 /**
  * How pictures are sampled: the passes over each scale, their guidance and the way tokens are drawn. Immutable: every
@@ -52,23 +59,37 @@ export type DefaultModel = Pick<ModelConfig, 'pyramid' | 'layout' | 'depth' | 's
  * ```
  */
 export class Schedule {
-  /** The tokens that each pass commits, a list a scale: the next-scale pass first, then the masked ones. */
+  /**
+   * The tokens that each pass commits, a list a scale: the next-scale pass first, then the masked ones. Where tokens are
+   * revised, they are counted each time they are committed.
+   */
   readonly commits: readonly (readonly number[])[]
   readonly #data: ScheduleData
+  readonly #functions: Functions
+  /** What each pass would commit without revision. */
+  readonly #refinements: readonly (readonly number[])[]
+  readonly #counts: readonly (readonly Counts[])[]
 
-  private constructor(data: ScheduleData) {
-    const { pyramid, refinements, guidance, sampling } = data
-    if (refinements.length !== pyramid.length)
-      throw new HmarError('SCHEDULE_INVALID', 'The schedule is not usable: it does not fit its pyramid.', {
-        found: `refinements of ${refinements.length} scales`,
-        expected: `one for each of ${pyramid.length} scales`,
-      })
+  private constructor(data: ScheduleData, functions: Functions) {
+    const { pyramid, refinements, revisions, guidance, sampling, positions } = data
+    for (const [name, { length }] of Object.entries({ refinements, revisions }))
+      if (length !== pyramid.length)
+        throw invalid('it does not fit its pyramid', {
+          found: `${name} of ${length} scales`,
+          expected: `one for each of ${pyramid.length} scales`,
+        })
     checkGuidance(guidance, pyramid)
     checkSampling(sampling, pyramid)
-    this.commits = deepFreeze(
-      refinements.map((refinement, index) => [...commitsOf(refinement, index + 1, pyramid[index] as number)]),
+    checkPositions(positions, pyramid)
+    this.#refinements = refinements.map((refinement, index) =>
+      commitsOf(refinement, index + 1, pyramid[index] as number),
     )
+    this.#counts = this.#refinements.map((commits, index) =>
+      revised(commits, revisions[index] as Revision, index + 1),
+    )
+    this.commits = deepFreeze(this.#counts.map((counts) => counts.map(({ commits }) => commits)))
     this.#data = deepFreeze(structuredClone(data))
+    this.#functions = functions
     Object.freeze(this)
   }
 
@@ -78,14 +99,18 @@ export class Schedule {
    * @throws {@link HmarError} `CONFIG_INVALID` if the sides are no pyramid.
    */
   static forPyramid(pyramid: Pyramid): Schedule {
-    return new Schedule({
-      version: 1,
-      pyramid: checkPyramid(pyramid),
-      refinements: pyramid.map((side) => [side * side]),
-      guidance: unguided,
-      sampling: unfiltered,
-      positions: { kind: 'least-confident' },
-    })
+    return new Schedule(
+      {
+        version: 1,
+        pyramid: checkPyramid(pyramid),
+        refinements: pyramid.map((side) => [side * side]),
+        revisions: pyramid.map(() => []),
+        guidance: unguided,
+        sampling: unfiltered,
+        positions: { kind: 'least-confident' },
+      },
+      new Map(),
+    )
   }
 
   /**
@@ -122,16 +147,29 @@ export class Schedule {
   /**
    * Reads what {@link Schedule.toJSON} wrote.
    *
-   * @throws {@link HmarError} `SCHEDULE_INVALID`.
+   * @param functions - The caller's own ways of choosing positions, by the names under which they were stored.
+   * @throws {@link HmarError} `SCHEDULE_INVALID`, also where a function is missing.
    */
-  static fromJSON(value: unknown): Schedule {
-    const { guidance, sampling, positions, ...json } = parseData(ScheduleJson, value)
-    return new Schedule({
+  static fromJSON(value: unknown, functions: Readonly<Record<string, ScorePositions>> = {}): Schedule {
+    const { revisions, guidance, sampling, positions, ...json } = parseData(ScheduleJson, value)
+    const data: ScheduleData = {
       ...json,
+      revisions: revisions ?? json.pyramid.map(() => []),
       guidance: override(unguided, guidance),
       sampling: override(unfiltered, sampling),
       positions: positions ?? { kind: 'least-confident' },
-    })
+    }
+    const choices = 'kind' in data.positions ? [data.positions] : data.positions
+    const named = new Map(
+      namesOf(choices).map((name) => {
+        const score = Object.hasOwn(functions, name) ? functions[name] : undefined
+        if (score !== undefined) return [name, score]
+        throw invalid(`it chooses positions by a function ${JSON.stringify(name)}, which is not there`, {
+          remedy: 'Give it to `Schedule.fromJSON` by that name.',
+        })
+      }),
+    )
+    return new Schedule(data, named)
   }
 
   /**
@@ -197,7 +235,59 @@ export class Schedule {
   refine(scale: number, refinement: Refinement): Schedule {
     const index = checkInteger('The scale to refine', scale, 1, this.pyramid.length) - 1
     const checked = checkOptions('The refinement', Refinement, refinement)
-    return new Schedule({ ...this.#data, refinements: this.#data.refinements.with(index, checked) })
+    return this.#changed({ refinements: this.#data.refinements.with(index, checked) })
+  }
+
+  /**
+   * Says which tokens of a scale are opened again though they were committed. Other counts stay as they are.
+   *
+   * @example
+   * ```ts
+   * schedule.refine(3, [4, 3, 2]).revise(3, [1, 2]) // 1 token again in the first masked pass, 2 in the second
+   * schedule.revise(4, [8, 8])                      // no other masked pass: two that revise 8 of 16 tokens
+   * schedule.revise(5, { share: 0.1 })              // a tenth of what is committed, before each masked pass
+   * ```
+   *
+   * @param scale - From 1.
+   * @param revision - `[]` for none.
+   * @throws {@link HmarRangeError} if there is no such scale; {@link HmarError} `SCHEDULE_INVALID` if more tokens are
+   * revised than are committed.
+   */
+  revise(scale: number, revision: Revision): Schedule {
+    const index = checkInteger('The scale to revise', scale, 1, this.pyramid.length) - 1
+    const checked = checkOptions('The revision', Revision, revision)
+    return this.#changed({ revisions: this.#data.revisions.with(index, checked) })
+  }
+
+  /**
+   * Says which tokens passes commit where they leave others open.
+   *
+   * @example
+   * ```ts
+   * schedule.positions({ kind: 'gumbel', temperature: 3 }).positions({ kind: 'halton' }, 6)
+   * ```
+   *
+   * @param scale - The one scale that it is for, from 1. Defaults to all.
+   * @throws {@link HmarRangeError} if there is no such choice or scale; {@link HmarError} `SCHEDULE_INVALID` for an order
+   * that is none of the scale's, or two functions of one name.
+   */
+  positions(choice: PositionChoice, scale?: number): Schedule {
+    const checked = checkOptions('The choice of positions', PositionChoice, choice)
+    const { score, ...data } = { score: undefined, ...checked }
+    const own: Functions = new Map(score && data.kind === 'custom' ? [[data.name, score]] : [])
+    if (scale === undefined) return new Schedule({ ...this.#data, positions: data }, own)
+
+    const index = checkInteger('The scale of the positions', scale, 1, this.pyramid.length) - 1
+    const choices = this.pyramid.map((_, index) => choiceAt(this.#data.positions, index + 1))
+    const others = namesOf(choices.toSpliced(index, 1)).map((name) => {
+      const known = this.#functions.get(name) as ScorePositions
+      if (own.has(name) && score !== known)
+        throw invalid(`it has two functions by the name ${JSON.stringify(name)}`, {
+          expected: 'a name of its own for each',
+        })
+      return [name, known] as const
+    })
+    return new Schedule({ ...this.#data, positions: choices.with(index, data) }, new Map([...own, ...others]))
   }
 
   /**
@@ -208,7 +298,7 @@ export class Schedule {
    */
   guidance(options: GuidanceOptions): Schedule {
     const checked = checkOptions('The guidance', GuidanceOptions, options)
-    return new Schedule({ ...this.#data, guidance: override(this.#data.guidance, checked) })
+    return this.#changed({ guidance: override(this.#data.guidance, checked) })
   }
 
   /**
@@ -219,7 +309,7 @@ export class Schedule {
    */
   sampling(options: SamplingOptions): Schedule {
     const checked = checkOptions('The sampling', SamplingOptions, options)
-    return new Schedule({ ...this.#data, sampling: override(this.#data.sampling, checked) })
+    return this.#changed({ sampling: override(this.#data.sampling, checked) })
   }
 
   /**
@@ -230,12 +320,25 @@ export class Schedule {
    */
   compile(model?: ScheduledModel): Plan {
     if (model !== undefined) this.#checkFits(model)
-    return new Plan(
-      this.pyramid,
-      this.commits.flatMap((commits, index) =>
-        commits.map((count, step) => this.#pass(index + 1, step, count)),
-      ),
+    const passes = this.#counts.flatMap((counts, index) =>
+      passesOf(this.#data, index + 1, this.#refinements[index] as readonly number[], counts),
     )
+    return new Plan(this.pyramid, passes, this.#functions)
+  }
+
+  /**
+   * The schedule in words: a table with a line a scale.
+   *
+   * @param model - Adds each scale's share of the arithmetic on this model.
+   * @throws {@link HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model.
+   */
+  explain(model?: ModelConfig): string {
+    return explain(this.#data, this.compile(model), model && this.cost(model))
+  }
+
+  /** What another schedule does differently, scale by scale. Two that give the same plan do not differ. */
+  diff(other: Schedule): ScheduleDiff {
+    return diffPlans(this.compile(), other.compile())
   }
 
   /**
@@ -258,7 +361,11 @@ export class Schedule {
   }
 
   #committing(lists: readonly (readonly number[])[] | undefined): Schedule {
-    return lists === undefined ? this : new Schedule({ ...this.#data, refinements: lists })
+    return lists === undefined ? this : this.#changed({ refinements: lists })
+  }
+
+  #changed(changes: Partial<Omit<ScheduleData, 'positions'>>): Schedule {
+    return new Schedule({ ...this.#data, ...changes }, this.#functions)
   }
 
   #checkFits({ pyramid, layout }: ScheduledModel): void {
@@ -276,20 +383,11 @@ export class Schedule {
         },
       )
   }
+}
 
-  #pass(scale: number, step: number, commits: number): Pass {
-    const { guidance, sampling, pyramid } = this.#data
-    const kind = step === 0 ? 'next-scale' : 'masked'
-    return {
-      kind,
-      scale,
-      side: pyramid[scale - 1] as number,
-      commits,
-      guidance: guidanceAt(guidance, kind, scale, pyramid.length),
-      ...filtersAt(sampling, scale),
-      smooth: sampling.smooth && this.commits[scale - 1]?.length === 1,
-    }
-  }
+/** The names of the functions that choose positions. */
+function namesOf(choices: readonly PositionData[]): string[] {
+  return [...new Set(choices.flatMap((choice) => (choice.kind === 'custom' ? [choice.name] : [])))]
 }
 
 function parseText(text: string): unknown {
@@ -301,19 +399,4 @@ function parseText(text: string): unknown {
       cause,
     })
   }
-}
-
-function parseData<T>(schema: z.ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value)
-  if (result.success) return result.data
-  throw invalid(describeIssues(result.error))
-}
-
-function invalid(reason: string, details: HmarErrorDetails = {}): HmarError {
-  return new HmarError('SCHEDULE_INVALID', `The schedule is not usable: ${reason}.`, details)
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null) for (const entry of Object.values(value)) deepFreeze(entry)
-  return Object.freeze(value)
 }

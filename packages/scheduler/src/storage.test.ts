@@ -19,6 +19,14 @@ const schedules = {
     .refine(2, [1, 3])
     .guidance({ nextScale: [0, 0.5, 1], scale: 1.7 })
     .sampling({ topK: [1, 2, 3], topP: [0.1, 0.2, 0.3] }),
+  positions: Schedule.forPyramid([1, 2, 3])
+    .refine(2, [1, 3])
+    .refine(3, [2, 3, 4])
+    .revise(2, [1, 2])
+    .revise(3, { share: 0.25 })
+    .positions({ kind: 'gumbel', temperature: 2 })
+    .positions({ kind: 'order', order: [8, 7, 6, 5, 4, 3, 2, 1, 0] }, 3)
+    .sampling({ temperature: { from: 1.2, to: 0.8 } }),
 }
 
 describe('a schedule as JSON', () => {
@@ -42,8 +50,12 @@ describe('a schedule as JSON', () => {
     [{ version: 1, pyramid: [1, 2], refinements: [[1]] }, 'Found: refinements of 1 scales'],
     [{ version: 1, pyramid: [1, 1], refinements: [[1], [1]] }, 'scale 2 has side 1'],
     [
-      { version: 1, pyramid: [1, 2], refinements: [[1], [1, 3]], positions: { kind: 'halton' } },
-      'positions.kind: ',
+      { version: 1, pyramid: [1, 2], refinements: [[1], [1, 3]], positions: { kind: 'spiral' } },
+      'positions: kind: ',
+    ],
+    [
+      { version: 1, pyramid: [1, 2], refinements: [[1], [1, 3]], revisions: [[]] },
+      'Found: revisions of 1 scales',
     ],
     [null, 'expected object'],
   ])('is refused: %j', (value, message) => {

@@ -7,4 +7,10 @@ export { type ContactSheetOptions, contactSheet } from './contact-sheet.js'
 export { HmarImage, type ImageFormat } from './image.js'
 export type { Picture } from './pixels.js'
 export { terminalPreview } from './terminal-preview.js'
-export { type CallOptions, splitImages, Tokenizer, type TokenizerLoadOptions } from './tokenizer.js'
+export {
+  type CallOptions,
+  splitImages,
+  Tokenizer,
+  type TokenizerLoadOptions,
+  type TokenizerMemory,
+} from './tokenizer.js'

@@ -1,7 +1,9 @@
 import {
+  checkInteger,
   checkOptions,
   checkPyramid,
   flattenTokens,
+  HmarRangeError,
   type Pyramid,
   parseTokenizerConfig,
   type TokenizerConfig,
@@ -32,6 +34,13 @@ export interface TokenizerLoadOptions extends LoadOptions {
    * released models for the picture's side (256, 512 or 1024).
    */
   readonly pyramid?: readonly number[] | undefined
+}
+
+/** What a tokenizer takes of its device, in bytes. */
+export interface TokenizerMemory {
+  readonly weightBytes: number
+  /** Activations, which are kept from call to call: they grow with the pictures worked on at once. */
+  readonly workingBytes: number
 }
 
 /** How to run a call. */
@@ -103,6 +112,16 @@ export class Tokenizer extends Resource {
   }
 
   /**
+   * What it takes of its device now.
+   *
+   * @throws {HmarError} `CLOSED`
+   */
+  memory(): TokenizerMemory {
+    this.assertOpen()
+    return { weightBytes: this.#native.weightBytes(), workingBytes: this.#native.workingBytes() }
+  }
+
+  /**
    * Encodes a picture.
    *
    * @returns the tokens of each scale; nothing of the picture is kept
@@ -135,6 +154,37 @@ export class Tokenizer extends Resource {
    */
   decodeScales(tokens: TokenMaps, options: CallOptions = {}): Promise<HmarImage[]> {
     return this.#decode(tokens, true, options)
+  }
+
+  /**
+   * Tokens of what lies between two pictures: what their first scales add up to, mixed and encoded anew. At weight 0 they
+   * are the first's, at 1 the second's.
+   *
+   * @param weight - of the second, 0 to 1
+   * @param scales - how many of the first scales are mixed; of the result the others are what is left to say of the
+   *   mixture. Defaults to all
+   * @throws {HmarError} `IMAGE_INVALID` if the maps do not fit the pyramid
+   * @throws {HmarRangeError} if a token, the weight or the number of scales is out of range
+   */
+  async interpolate(
+    first: TokenMaps,
+    second: TokenMaps,
+    weight: number,
+    scales: number = first.scales.length,
+  ): Promise<TokenMaps> {
+    const pyramid = this.pyramid ?? pyramidOfTokens(first)
+    const [one, other] = [first, second].map((maps) =>
+      flattenTokens(maps, pyramid, this.config.codebookSize),
+    ) as [Int32Array, Int32Array]
+    checkInteger('The number of scales', scales, 1, pyramid.length)
+    if (!(weight >= 0 && weight <= 1))
+      throw new HmarRangeError('The weight is out of range.', { found: String(weight), expected: '0 to 1' })
+    // An end is the picture itself: encoded anew it could differ.
+    if (weight === 0 || weight === 1) return unflattenTokens(weight === 0 ? one : other, pyramid)
+    const mixed = await this.whileOpen(() =>
+      withCancellation({}, () => this.#native.interpolate(one, other, weight, scales, [...pyramid])),
+    )
+    return unflattenTokens(mixed, pyramid)
   }
 
   async #decode(tokens: TokenMaps, everyScale: boolean, { signal }: CallOptions): Promise<HmarImage[]> {

@@ -14,5 +14,5 @@ struct DrawSettings {
   uint32_t pass;
   uint32_t first_image;
   uint32_t open;
-  uint32_t padding;
+  uint32_t revises;
 };

@@ -150,6 +150,10 @@ impl Backend for CudaBackend {
         self.new_features(length)
     }
 
+    fn feature_bytes(&self) -> usize {
+        self.bytes_of_feature()
+    }
+
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CudaBuffer<T>) -> Result<()> {
         assert!(data.len() <= buffer.len(), "the data fits into the buffer");
         self.send(bytemuck::cast_slice(data), buffer.pointer())
@@ -329,6 +333,25 @@ impl Backend for CudaBackend {
         self.measured(name, || {
             sampling::keep_least_confident(self, images, positions, settings, confidence, mask)
         })
+    }
+
+    fn open_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        settings: &CudaBuffer<DrawSettings>,
+        confidence: &CudaBuffer<f32>,
+        mask: &mut CudaBuffer<u8>,
+    ) -> Result<()> {
+        let name = || format!("open_least_confident {images}×{positions}");
+        self.measured(name, || {
+            sampling::open_least_confident(self, images, positions, settings, confidence, mask)
+        })
+    }
+
+    fn add_logarithm(&self, length: usize, input: &CudaBuffer<f32>, out: &mut CudaBuffer<f32>) -> Result<()> {
+        let name = || format!("add_logarithm {length}");
+        self.measured(name, || sampling::add_logarithm(self, length, input, out))
     }
 
     fn soften(

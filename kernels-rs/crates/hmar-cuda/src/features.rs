@@ -51,6 +51,10 @@ impl CudaBackend {
         Ok(CudaFeatures { memory, length })
     }
 
+    pub(crate) fn bytes_of_feature(&self) -> usize {
+        width(self.precision())
+    }
+
     /// Rounds `data` to activations and copies them to the start of `features`.
     pub fn upload_features(&self, data: &[f32], features: &mut CudaFeatures) -> Result<()> {
         assert!(data.len() <= features.length, "the data fits");

@@ -9,7 +9,7 @@ use crate::buffer::CudaBuffer;
 /// Threads of a block of the larger kernels here.
 const MOST_THREADS: usize = 512;
 
-/// Positions a thread of `keep_least_confident` looks after.
+/// Positions a thread of `keep_least_confident` and `open_least_confident` looks after.
 const POSITIONS: usize = 8;
 
 /// Threads of blocks without order among them.
@@ -72,6 +72,33 @@ pub(crate) fn keep_least_confident(
     let launch = backend.launch("keep_least_confident", images, threads)?;
     // SAFETY: confidence and mask hold `images·positions` elements.
     unsafe { launch.read(confidence).write(mask).read(settings).count(positions).submit() }
+}
+
+/// See [`hmar_ops::Backend::open_least_confident`].
+pub(crate) fn open_least_confident(
+    backend: &CudaBackend,
+    images: usize,
+    positions: usize,
+    settings: &CudaBuffer<DrawSettings>,
+    confidence: &CudaBuffer<f32>,
+    mask: &mut CudaBuffer<u8>,
+) -> Result<()> {
+    let threads = threads("positions in a scale", positions, POSITIONS)?;
+    let launch = backend.launch("open_least_confident", images, threads)?;
+    // SAFETY: confidence and mask hold `images·positions` elements.
+    unsafe { launch.read(confidence).write(mask).read(settings).count(positions).submit() }
+}
+
+/// See [`hmar_ops::Backend::add_logarithm`].
+pub(crate) fn add_logarithm(
+    backend: &CudaBackend,
+    length: usize,
+    input: &CudaBuffer<f32>,
+    out: &mut CudaBuffer<f32>,
+) -> Result<()> {
+    let launch = backend.launch("add_logarithm", length.div_ceil(THREADS), THREADS)?;
+    // SAFETY: both hold `length` elements.
+    unsafe { launch.read(input).write(out).count(length).submit() }
 }
 
 /// See [`hmar_ops::Backend::soften`].

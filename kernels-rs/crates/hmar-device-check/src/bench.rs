@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use hmar_checkpoint::{Layout, ModelConfig, Synthetic, TokenizerConfig};
 use hmar_cuda::{CudaBackend, OperationTime};
-use hmar_engine::{Cancel, Generated, Model, Pass, PassKind, Plan, Request, Session, Tokenizer};
+use hmar_engine::{
+    Cancel, Generated, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Tokenizer,
+};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::sampling::TokenSampling;
 use hmar_ops::{Backend, Precision};
@@ -60,6 +62,8 @@ pub fn default_plan(config: &ModelConfig, depth: usize) -> Plan {
             kind: if step == 0 { PassKind::NextScale } else { PassKind::Masked },
             scale,
             commits,
+            revises: 0,
+            positions: PositionOrder::default(),
             guidance: if step == 0 { guidance * scale as f64 / last } else { guidance * 1e-6 },
             sampling,
             smooth: false,
@@ -144,6 +148,7 @@ fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)>
         batch,
         skip_negligible_guidance: true,
         trace: false,
+        keep: None,
     };
     let mut session = Session::default();
     let mut generate = |seed: u64| -> Result<Generated> {

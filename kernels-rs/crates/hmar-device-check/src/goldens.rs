@@ -5,6 +5,7 @@
 
 mod golden;
 mod invariance;
+mod stepping;
 mod synthetic;
 mod tiny;
 
@@ -20,7 +21,8 @@ use crate::part::{Part, World};
 
 /// The parts.
 pub fn parts() -> Vec<Part> {
-    synthetic::parts().into_iter().chain(tiny::parts()).chain(invariance::parts()).collect()
+    let shapes = tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts());
+    synthetic::parts().into_iter().chain(shapes).collect()
 }
 
 fn gpu(world: &World, precision: Precision) -> Result<Arc<CudaBackend>> {

@@ -1,13 +1,16 @@
 //! A model: the transformer and the quantiser its inputs are made with. Teacher-forced logits.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource, TokenizerConfig};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{Backend, Blend, EmbedScale, Latent, Masking, Rows, Span};
+use sha2::{Digest, Sha256};
 
 use crate::Cancel;
 use crate::load::LoadOptions;
+use crate::memory::Allocator;
 use crate::plan::PassKind;
 use crate::quantizer::{LatentBuffers, Quantizer};
 use crate::tokenizer::{check_tokens, grid_side};
@@ -18,6 +21,9 @@ pub struct Model<B: Backend> {
     pub(crate) backend: Arc<B>,
     pub(crate) transformer: Transformer<B>,
     pub(crate) quantizer: Quantizer<B>,
+    fingerprint: OnceLock<String>,
+    /// Bytes of the buffers that batches work in.
+    pub(crate) batches: Arc<AtomicU64>,
 }
 
 impl<B: Backend> Model<B> {
@@ -44,7 +50,7 @@ impl<B: Backend> Model<B> {
         let quiet = LoadOptions { progress: &|_, _| {}, cancel: options.cancel.clone(), ..*options };
         let quantizer = Quantizer::load(&*backend, quantizer_source, quantizer_config, &quiet)?;
         let transformer = Transformer::load(&*backend, config, source, options)?;
-        Ok(Model { backend, transformer, quantizer })
+        Ok(Model { backend, transformer, quantizer, fingerprint: OnceLock::new(), batches: Arc::default() })
     }
 
     /// The device it is on.
@@ -60,6 +66,31 @@ impl<B: Backend> Model<B> {
     /// Bytes its weights take.
     pub fn weight_bytes(&self) -> u64 {
         self.transformer.weight_bytes + self.quantizer.bytes
+    }
+
+    /// Bytes of the buffers that sessions and steppers of this model hold.
+    pub fn batch_bytes(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// A digest of weights that no two trained models share: those of the classes and of the codebook. The same for every
+    /// device and precision.
+    ///
+    /// # Errors
+    /// Those of reading them back from the device.
+    pub(crate) fn fingerprint(&self) -> Result<&str> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(known);
+        }
+        let config = self.config();
+        let backend = &*self.backend;
+        let mut codes = vec![0f32; config.codebook_size * config.code_dimension];
+        backend.download(&self.quantizer.codebook, &mut codes)?;
+        let classes = self.transformer.class_embeddings(backend)?;
+        let mut digest = Sha256::new();
+        [codes, classes].iter().for_each(|values| digest.update(bytemuck::cast_slice::<f32, u8>(values)));
+        let text = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(self.fingerprint.get_or_init(|| text))
     }
 
     /// Teacher-forced logits `[N, V]` before guidance. `label` may be the null class.
@@ -104,13 +135,14 @@ impl<B: Backend> Model<B> {
         let first: usize = pyramid[..first_scale].iter().map(|side| side * side).sum();
         let count = config.tokens() - first;
 
-        let mut activations = Activations::allocate(backend, config, count)?;
-        let mut conditions = Conditions::allocate(backend, &self.transformer, 1)?;
+        let memory = Allocator::new(backend);
+        let mut activations = Activations::allocate(&memory, config, count)?;
+        let mut conditions = Conditions::allocate(&memory, &self.transformer, 1)?;
         let mut slots = backend.allocate(1)?;
         backend.upload(&conditions.prepare(backend, &self.transformer, &[label])?, &mut slots)?;
         let rows = Rows { sequences: 1, per_sequence: count, slots: &slots };
 
-        let mut builder = InputBuilder::allocate(self, 1)?;
+        let mut builder = InputBuilder::allocate(&memory, self, 1)?;
         let mut start = 0;
         let mut spans = Vec::new();
         for (scale, side) in pyramid.iter().enumerate() {
@@ -175,17 +207,17 @@ pub(crate) struct InputBuilder<B: Backend> {
 }
 
 impl<B: Backend> InputBuilder<B> {
-    pub(crate) fn allocate(model: &Model<B>, images: usize) -> Result<Self> {
-        let (backend, config) = (&*model.backend, model.config());
+    pub(crate) fn allocate(memory: &Allocator<'_, B>, model: &Model<B>, images: usize) -> Result<Self> {
+        let config = model.config();
         let cells = images * grid_side(&config.pyramid).pow(2);
         let latent = model.quantizer.latent(images, grid_side(&config.pyramid));
         Ok(InputBuilder {
             images,
-            latents: LatentBuffers::allocate(backend, latent)?,
-            tokens: backend.allocate(cells)?,
-            mask: backend.allocate(cells)?,
-            pooled: backend.allocate(cells * latent.width)?,
-            embedded: backend.allocate(cells * config.width)?,
+            latents: LatentBuffers::allocate(memory, latent)?,
+            tokens: memory.allocate(cells)?,
+            mask: memory.allocate(cells)?,
+            pooled: memory.allocate(cells * latent.width)?,
+            embedded: memory.allocate(cells * config.width)?,
         })
     }
 

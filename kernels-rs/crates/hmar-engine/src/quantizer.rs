@@ -5,6 +5,7 @@ use hmar_error::Result;
 use hmar_ops::{Backend, Blend, ConvolutionShape, Latent, Precision, Walk};
 
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
+use crate::memory::Allocator;
 
 /// Codebook and φ convolutions, always in float32.
 pub(crate) struct Quantizer<B: Backend> {
@@ -26,13 +27,13 @@ pub(crate) struct LatentBuffers<B: Backend> {
 }
 
 impl<B: Backend> LatentBuffers<B> {
-    pub(crate) fn allocate(backend: &B, latent: Latent) -> Result<Self> {
+    pub(crate) fn allocate(memory: &Allocator<'_, B>, latent: Latent) -> Result<Self> {
         let length = latent.images * latent.side * latent.side * latent.width;
         Ok(LatentBuffers {
-            latent: backend.allocate(length)?,
-            codes: backend.allocate(length)?,
-            enlarged: backend.allocate(length)?,
-            convolved: backend.allocate(length)?,
+            latent: memory.allocate(length)?,
+            codes: memory.allocate(length)?,
+            enlarged: memory.allocate(length)?,
+            convolved: memory.allocate(length)?,
         })
     }
 }

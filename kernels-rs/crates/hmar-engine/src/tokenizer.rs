@@ -2,6 +2,7 @@
 
 mod network;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hmar_checkpoint::{TensorSource, TokenizerConfig, pyramid_tokens};
@@ -11,6 +12,7 @@ use hmar_ops::{Backend, Blend, ConvolutionShape, Walk};
 use self::network::{Activations, Decoder, Encoder};
 use crate::Cancel;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
+use crate::memory::Allocator;
 use crate::quantizer::{LatentBuffers, Quantizer};
 
 /// A tokenizer on a device.
@@ -25,6 +27,8 @@ pub struct Tokenizer<B: Backend> {
     weight_bytes: u64,
     /// The activations of the size used last, while no call uses them.
     activations: Mutex<Option<Activations<B>>>,
+    /// Bytes of all activations.
+    working: Arc<AtomicU64>,
 }
 
 impl<B: Backend> Tokenizer<B> {
@@ -51,6 +55,7 @@ impl<B: Backend> Tokenizer<B> {
             post_quant_conv: weights.layer("post_quant_conv")?,
             weight_bytes: weights.bytes() + quantizer.bytes,
             activations: Mutex::new(None),
+            working: Arc::default(),
             quantizer,
             config,
             backend,
@@ -65,6 +70,11 @@ impl<B: Backend> Tokenizer<B> {
     /// Bytes its weights take.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// Bytes of the activations it keeps from call to call, and of those of calls under way.
+    pub fn working_bytes(&self) -> u64 {
+        self.working.load(Ordering::Relaxed)
     }
 
     /// The tokens of a picture, scale after scale. `pixels [3, side, side]` are in [−1, 1].
@@ -105,7 +115,7 @@ impl<B: Backend> Tokenizer<B> {
             .expected(format!("3×{picture_side}×{picture_side}")));
         }
         let latent = self.quantizer.latent(1, side);
-        let mut buffers = LatentBuffers::allocate(backend, latent)?;
+        let mut buffers = LatentBuffers::allocate(&Allocator::new(backend), latent)?;
         self.with_activations(1, picture_side, |activations| {
             let area = picture_side * picture_side;
             let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
@@ -176,8 +186,45 @@ impl<B: Backend> Tokenizer<B> {
     /// # Errors
     /// `ARGUMENT_OUT_OF_RANGE` when the tokens are not the pyramid's.
     pub fn latent_of_tokens(&self, tokens: &[u32], pyramid: &[usize]) -> Result<Vec<f32>> {
+        self.latent_after(tokens, pyramid.len(), pyramid)
+    }
+
+    /// The tokens of what lies between two pictures: their latents after the first `scales` scales, mixed with `weight`
+    /// of the second, and quantised.
+    ///
+    /// # Errors
+    /// `ARGUMENT_OUT_OF_RANGE` when tokens are not the pyramid's, for a weight outside [0, 1] and for scales that are not
+    /// there.
+    pub fn interpolate(
+        &self,
+        tokens: [&[u32]; 2],
+        weight: f32,
+        scales: usize,
+        pyramid: &[usize],
+    ) -> Result<Vec<u32>> {
+        if !(0.0..=1.0).contains(&weight) || scales == 0 || scales > pyramid.len() {
+            return Err(Error::new(Code::ArgumentOutOfRange, "Pictures cannot be mixed so.")
+                .found(format!("{scales} scales, weight {weight}"))
+                .expected(format!("1 … {} scales, a weight from 0 to 1", pyramid.len())));
+        }
+        let [first, second] = tokens.map(|tokens| self.latent_after(tokens, scales, pyramid));
+        let (first, second) = (first?, second?);
+        let mixed: Vec<f32> =
+            first.iter().zip(&second).map(|(a, b)| (1.0 - weight) * a + weight * b).collect();
+        self.backend.run(|| {
+            let latent = self.quantizer.latent(1, grid_side(pyramid));
+            let mut buffers = LatentBuffers::allocate(&Allocator::new(&*self.backend), latent)?;
+            self.backend.upload(&mixed, &mut buffers.latent)?;
+            self.quantize(pyramid, buffers)
+        })
+    }
+
+    /// The latent `[S, S, Z]` after the first `scales` scales.
+    fn latent_after(&self, tokens: &[u32], scales: usize, pyramid: &[usize]) -> Result<Vec<f32>> {
         let mut values = vec![0.0; grid_side(pyramid).pow(2) * self.quantizer.width];
-        self.each_scale(tokens, pyramid, |_, latent, _| self.backend.download(latent, &mut values))?;
+        self.each_scale(tokens, pyramid, |scale, latent, _| {
+            if scale + 1 == scales { self.backend.download(latent, &mut values) } else { Ok(()) }
+        })?;
         Ok(values)
     }
 
@@ -192,7 +239,7 @@ impl<B: Backend> Tokenizer<B> {
         self.backend.run(|| {
             let (backend, quantizer) = (&*self.backend, &self.quantizer);
             let latent = quantizer.latent(1, grid_side(pyramid));
-            let mut buffers = LatentBuffers::allocate(backend, latent)?;
+            let mut buffers = LatentBuffers::allocate(&Allocator::new(backend), latent)?;
             let mut map = backend.allocate(latent.side * latent.side)?;
             let mut start = 0;
             for (scale, side) in pyramid.iter().enumerate() {
@@ -214,6 +261,24 @@ impl<B: Backend> Tokenizer<B> {
             self.backend.download(&activations.bytes, &mut pixels)?;
             Ok(pixels)
         })
+    }
+
+    /// As [`Tokenizer::decode_latents`], so many images at once as suit the device; `on_group` gets how many are done.
+    pub(crate) fn decode_batch(
+        &self,
+        latents: &[f32],
+        side: usize,
+        cancel: &Cancel,
+        mut on_group: impl FnMut(usize),
+    ) -> Result<Vec<u8>> {
+        let size = side * side * self.quantizer.width;
+        let mut pixels = Vec::new();
+        for group in latents.chunks(self.backend.images_at_once() * size) {
+            cancel.check()?;
+            pixels.extend(self.decode_latents(group, side, cancel)?);
+            on_group(group.len() / size);
+        }
+        Ok(pixels)
     }
 
     /// The values in [−1, 1] of a latent's picture before they are rounded to bytes (and clamped): `[side, side, 3]`.
@@ -283,7 +348,7 @@ impl<B: Backend> Tokenizer<B> {
         let kept = lock().take().filter(|kept| kept.picture_side == picture_side && kept.capacity >= images);
         let mut activations = match kept {
             Some(activations) => activations,
-            None => Activations::allocate(&*self.backend, &self.config, images, picture_side)?,
+            None => Activations::allocate(&*self.backend, &self.config, images, picture_side, &self.working)?,
         };
         activations.images = images;
         let result = work(&mut activations);

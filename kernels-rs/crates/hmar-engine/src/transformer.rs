@@ -10,6 +10,7 @@ use hmar_ops::{Backend, LinearOutput, Modulation, Path, PathBuffers, Rows, Span}
 use self::block::{Block, Norm};
 pub(crate) use self::condition::Conditions;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
+use crate::memory::Allocator;
 use crate::plan::PassKind;
 
 /// A transformer's weights on a device.
@@ -46,13 +47,13 @@ pub(crate) struct Activations<B: Backend> {
 }
 
 impl<B: Backend> Activations<B> {
-    pub(crate) fn allocate(backend: &B, config: &ModelConfig, rows: usize) -> Result<Self> {
+    pub(crate) fn allocate(memory: &Allocator<'_, B>, config: &ModelConfig, rows: usize) -> Result<Self> {
         Ok(Activations {
-            residual: backend.allocate(rows * config.width)?,
-            normed: backend.allocate_features(rows * config.width)?,
-            qkv: backend.allocate_features(rows * 3 * config.width)?,
-            hidden: backend.allocate_features(rows * config.mlp_ratio * config.width)?,
-            logits: backend.allocate(rows * config.codebook_size)?,
+            residual: memory.allocate(rows * config.width)?,
+            normed: memory.allocate_features(rows * config.width)?,
+            qkv: memory.allocate_features(rows * 3 * config.width)?,
+            hidden: memory.allocate_features(rows * config.mlp_ratio * config.width)?,
+            logits: memory.allocate(rows * config.codebook_size)?,
         })
     }
 }
@@ -64,10 +65,14 @@ pub(crate) struct Cache<B: Backend> {
 }
 
 impl<B: Backend> Cache<B> {
-    pub(crate) fn allocate(backend: &B, config: &ModelConfig, sequences: usize) -> Result<Self> {
+    pub(crate) fn allocate(
+        memory: &Allocator<'_, B>,
+        config: &ModelConfig,
+        sequences: usize,
+    ) -> Result<Self> {
         let capacity = config.tokens();
         let length = sequences * capacity * 3 * config.width;
-        let blocks = (0..config.depth).map(|_| backend.allocate_features(length)).collect::<Result<_>>()?;
+        let blocks = (0..config.depth).map(|_| memory.allocate_features(length)).collect::<Result<_>>()?;
         Ok(Cache { blocks, capacity })
     }
 }
@@ -153,6 +158,13 @@ impl<B: Backend> Transformer<B> {
             weight_bytes: weights.bytes(),
             config,
         })
+    }
+
+    /// `[classes + 1, C]`, read back from the device.
+    pub(crate) fn class_embeddings(&self, backend: &B) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; (self.config.classes + 1) * self.config.width];
+        backend.download(&self.class_embedding, &mut values)?;
+        Ok(values)
     }
 
     /// Indices of the blocks a pass runs through.

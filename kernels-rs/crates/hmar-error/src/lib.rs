@@ -33,6 +33,8 @@ pub enum Code {
     ArgumentOutOfRange,
     /// A plan does not fit the model (a scale's counts, its side, its order).
     PlanInvalid,
+    /// A saved session is damaged, of another version, or of another model.
+    SessionInvalid,
     /// The device is not there, or cannot be used.
     DeviceUnavailable,
     /// Memory ran out.
@@ -61,6 +63,7 @@ impl Code {
             Code::ConfigInvalid => "CONFIG_INVALID",
             Code::ArgumentOutOfRange => "ARGUMENT_OUT_OF_RANGE",
             Code::PlanInvalid => "PLAN_INVALID",
+            Code::SessionInvalid => "SESSION_INVALID",
             Code::DeviceUnavailable => "DEVICE_UNAVAILABLE",
             Code::OutOfMemory => "OUT_OF_MEMORY",
             Code::Cancelled => "CANCELLED",

@@ -11,6 +11,7 @@ mod measure;
 mod model;
 mod on_device;
 mod sampler;
+mod session;
 mod tokenizer;
 
 use napi_derive::napi;

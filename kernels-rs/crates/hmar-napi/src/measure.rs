@@ -11,7 +11,7 @@ use crate::CancelToken;
 use crate::error::to_js;
 use crate::job::{Promised, start_converted};
 use crate::on_device::OnDevice;
-use crate::sampler::{GenerateRequest, NativeSampler, engine_request};
+use crate::sampler::{GenerateRequest, NativeSampler};
 
 /// Bytes of a GPU's memory that models, tokenizers and samplers of one precision take there together.
 #[napi(object)]
@@ -66,7 +66,7 @@ impl NativeSampler {
         token: &CancelToken,
     ) -> napi::Result<Promised<Vec<OperationTime>, Vec<ProfiledOperation>>> {
         let (parts, cancel) = (self.open()?, token.cancel.clone());
-        let request = engine_request(request).map_err(|error| to_js(&error))?;
+        let request = parts.request(request).map_err(|error| to_js(&error))?;
         let work = move || match parts {
             OnDevice::Cpu(_) => Ok(Vec::new()),
             OnDevice::Cuda(parts) => {

@@ -116,6 +116,12 @@ impl NativeModel {
         Ok(on_device!(self.open()?, model => model.weight_bytes()) as f64)
     }
 
+    /// Bytes of the buffers that samplers and sessions hold for it.
+    #[napi]
+    pub fn batch_bytes(&self) -> napi::Result<f64> {
+        Ok(on_device!(self.open()?, model => model.batch_bytes()) as f64)
+    }
+
     /// Teacher-forced logits `[N, V]`, before guidance.
     #[napi]
     pub fn logits(

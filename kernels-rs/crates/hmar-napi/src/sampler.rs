@@ -2,15 +2,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hmar_checkpoint::ModelConfig;
 use hmar_cuda::CudaBackend;
 use hmar_engine::{
-    Cancel, Event, Generated, Model, Pass, PassKind, Plan, Request, Session, Timings, Tokenizer,
+    Cancel, Event, Generated, Kept, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Timings,
+    Tokenizer,
 };
 use hmar_error::{Code, Error, Result};
 use hmar_ops::sampling::TokenSampling;
 use hmar_ops::{Backend, CpuBackend};
 use napi::Status;
-use napi::bindgen_prelude::{BigInt, Int32Array, Uint8Array};
+use napi::bindgen_prelude::{BigInt, Float32Array, Int32Array, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi_derive::napi;
 
@@ -19,8 +21,19 @@ use crate::error::{closed, to_js};
 use crate::job::{Promised, start_converted};
 use crate::measure::between_events;
 use crate::model::NativeModel;
-use crate::on_device::OnDevice;
-use crate::tokenizer::{NativeTokenizer, signed};
+use crate::on_device::{OnDevice, on_device};
+use crate::tokenizer::{NativeTokenizer, signed, unsigned};
+
+/// Which tokens a pass commits, where it leaves others open.
+#[napi(object)]
+pub struct PositionOptions {
+    /// `least-confident`, `gumbel`, `random` or `order`.
+    pub kind: String,
+    /// Of `gumbel`: what the noise is multiplied by.
+    pub temperature: Option<f64>,
+    /// Of `order`: every position of the scale, the first to be committed first.
+    pub order: Option<Vec<u32>>,
+}
 
 /// One pass of a plan.
 #[napi(object)]
@@ -31,6 +44,10 @@ pub struct PassOptions {
     pub scale: u32,
     /// Tokens that this pass fixes.
     pub commits: u32,
+    /// Tokens fixed earlier that are open again before this pass. Defaults to 0.
+    pub revises: Option<u32>,
+    /// Defaults to `least-confident`.
+    pub positions: Option<PositionOptions>,
     /// t of `(1+t)·cond − t·uncond`.
     pub guidance: f64,
     /// Divides the logits.
@@ -62,6 +79,19 @@ pub struct GenerateRequest {
     pub skip_negligible_guidance: bool,
     /// Return the token maps after every pass.
     pub trace: bool,
+    /// What every image keeps of another.
+    pub keep: Option<KeepOptions>,
+}
+
+/// The tokens of a picture, and which of them to keep.
+#[napi(object)]
+pub struct KeepOptions {
+    /// The whole pyramid's.
+    pub tokens: Int32Array,
+    /// `[S, S]`, 1 where the picture is kept.
+    pub mask: Option<Float32Array>,
+    /// So many of the first scales are kept whole.
+    pub scales: u32,
 }
 
 /// Something that has been done.
@@ -112,7 +142,7 @@ type OnEvent = ThreadsafeFunction<GenerateEvent, UnknownReturnValue, GenerateEve
 /// A model and a tokenizer on one device, and the buffers of a batch there.
 pub(crate) struct Parts<B: Backend> {
     pub(crate) model: Arc<Model<B>>,
-    tokenizer: Arc<Tokenizer<B>>,
+    pub(crate) tokenizer: Arc<Tokenizer<B>>,
     /// One request at a time uses the buffers.
     session: Mutex<Session<B>>,
 }
@@ -134,6 +164,13 @@ impl<B: Backend> Parts<B> {
 }
 
 pub(crate) type AnyParts = OnDevice<Arc<Parts<CpuBackend>>, Arc<Parts<CudaBackend>>>;
+
+impl AnyParts {
+    /// A request as the engine takes it.
+    pub(crate) fn request(&self, request: GenerateRequest) -> Result<Request> {
+        engine_request(request, on_device!(self, parts => parts.model.config()))
+    }
+}
 
 /// A model and a tokenizer, generating.
 #[napi]
@@ -172,7 +209,7 @@ impl NativeSampler {
     ) -> napi::Result<Promised<(Generated, Option<f64>), GenerateResult>> {
         let parts = self.open()?;
         let cancel = token.cancel.clone();
-        let request = engine_request(request).map_err(|error| to_js(&error))?;
+        let request = parts.request(request).map_err(|error| to_js(&error))?;
         let passes = request.plan.passes.len() as u32;
         let work = move || {
             let report = |event: Event| {
@@ -203,11 +240,14 @@ impl NativeSampler {
     }
 }
 
-pub(crate) fn engine_request(request: GenerateRequest) -> Result<Request> {
+fn engine_request(request: GenerateRequest, config: &ModelConfig) -> Result<Request> {
     let (negative, seed, lossless) = request.seed.get_u64();
     if negative || !lossless {
         return Err(Error::new(Code::ArgumentOutOfRange, "The seed is out of range.").expected("0 … 2⁶⁴ − 1"));
     }
+    let keep = request.keep.map(|KeepOptions { tokens, mask, scales }| {
+        Kept::new(config, unsigned(&tokens), mask.as_deref(), scales as usize)
+    });
     Ok(Request {
         labels: request.labels,
         plan: Plan { passes: request.passes.into_iter().map(pass).collect::<Result<_>>()? },
@@ -216,6 +256,7 @@ pub(crate) fn engine_request(request: GenerateRequest) -> Result<Request> {
         batch: request.batch_size as usize,
         skip_negligible_guidance: request.skip_negligible_guidance,
         trace: request.trace,
+        keep: keep.transpose()?,
     })
 }
 
@@ -234,6 +275,8 @@ fn pass(options: PassOptions) -> Result<Pass> {
         kind,
         scale: scale.ok_or_else(|| Error::new(Code::PlanInvalid, "Scales are counted from 1.").found(0))?,
         commits: options.commits as usize,
+        revises: options.revises.unwrap_or(0) as usize,
+        positions: options.positions.map(position_order).transpose()?.unwrap_or_default(),
         guidance: options.guidance,
         sampling: TokenSampling {
             temperature: options.temperature as f32,
@@ -243,6 +286,20 @@ fn pass(options: PassOptions) -> Result<Pass> {
         },
         smooth: options.smooth,
     })
+}
+
+fn position_order(options: PositionOptions) -> Result<PositionOrder> {
+    let incomplete =
+        || Error::new(Code::PlanInvalid, "A pass chooses positions by halves.").found(&options.kind);
+    match options.kind.as_str() {
+        "least-confident" => Ok(PositionOrder::LeastConfident),
+        "gumbel" => Ok(PositionOrder::Gumbel { temperature: options.temperature.ok_or_else(incomplete)? }),
+        "random" => Ok(PositionOrder::Random),
+        "order" => Ok(PositionOrder::Fixed(options.order.as_deref().ok_or_else(incomplete)?.into())),
+        other => Err(Error::new(Code::PlanInvalid, "A pass chooses positions in an unknown way.")
+            .found(other)
+            .expected("least-confident, gumbel, random or order")),
+    }
 }
 
 fn event_for_js(event: Event, passes: u32) -> GenerateEvent {

@@ -89,6 +89,12 @@ impl NativeTokenizer {
         Ok(on_device!(self.open()?, tokenizer => tokenizer.weight_bytes()) as f64)
     }
 
+    /// Bytes of the activations it keeps.
+    #[napi]
+    pub fn working_bytes(&self) -> napi::Result<f64> {
+        Ok(on_device!(self.open()?, tokenizer => tokenizer.working_bytes()) as f64)
+    }
+
     /// The tokens of `pixels [3, side, side]` in [−1, 1].
     #[napi]
     pub fn encode(
@@ -117,6 +123,25 @@ impl NativeTokenizer {
         let (tokens, pyramid) = (unsigned(&tokens), sides(&pyramid));
         let decode = move || on_device!(&tokenizer, it => it.decode(&tokens, &pyramid, every_scale, &cancel));
         Ok(start_converted(decode, Uint8Array::new))
+    }
+
+    /// The tokens of what lies between two pictures, up to a scale.
+    #[napi]
+    pub fn interpolate(
+        &self,
+        first: Int32Array,
+        second: Int32Array,
+        weight: f64,
+        scales: u32,
+        pyramid: Vec<u32>,
+    ) -> napi::Result<Promised<Vec<u32>, Int32Array>> {
+        let tokenizer = self.open()?;
+        let (first, second, pyramid) = (unsigned(&first), unsigned(&second), sides(&pyramid));
+        let interpolate = move || {
+            let pictures = [&*first, &*second];
+            on_device!(&tokenizer, it => it.interpolate(pictures, weight as f32, scales as usize, &pyramid))
+        };
+        Ok(start_converted(interpolate, signed))
     }
 
     /// Lets the weights go, once the calls under way are done with them.

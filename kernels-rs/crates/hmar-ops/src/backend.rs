@@ -244,10 +244,10 @@ pub struct DrawSettings {
     pub pass: u32,
     /// Index of the batch's first image within the whole job.
     pub first_image: u32,
-    /// Positions of the scale that are still open before the pass.
+    /// Positions of the scale that earlier passes leave open.
     pub open: u32,
-    /// Makes the size a multiple of eight.
-    pub padding: u32,
+    /// Committed positions of the scale that are opened again before the pass.
+    pub revises: u32,
 }
 
 /// The operations of one device. Work is queued in call order; [`Backend::download`] waits for it.
@@ -301,6 +301,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// # Errors
     /// As [`Backend::allocate`].
     fn allocate_features(&self, length: usize) -> Result<Self::Features>;
+
+    /// Bytes of one activation.
+    fn feature_bytes(&self) -> usize;
 
     /// Copies `data` to the start of `buffer`.
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
@@ -448,7 +451,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ) -> Result<()>;
 
     /// Of the positions set in `mask [images, positions]`, leaves the [`DrawSettings::open`] least confident set (4,
-    /// step 2); all of them where fewer are set.
+    /// step 2); all of them where fewer are set. `confidence` may be any score.
     fn keep_least_confident(
         &self,
         images: usize,
@@ -456,6 +459,25 @@ pub trait Backend: Send + Sync + Sized + 'static {
         settings: &Self::Buffer<DrawSettings>,
         confidence: &Self::Buffer<f32>,
         mask: &mut Self::Buffer<u8>,
+    ) -> Result<()>;
+
+    /// Of the positions not set in `mask [images, positions]`, sets the [`DrawSettings::revises`] least confident, never
+    /// those of infinite confidence; all others where there are fewer.
+    fn open_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        settings: &Self::Buffer<DrawSettings>,
+        confidence: &Self::Buffer<f32>,
+        mask: &mut Self::Buffer<u8>,
+    ) -> Result<()>;
+
+    /// `out += ln(input)`, element by element.
+    fn add_logarithm(
+        &self,
+        length: usize,
+        input: &Self::Buffer<f32>,
+        out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
     /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` from guided logits.

@@ -24,7 +24,7 @@ fn wide_product(a: u32, b: u32) -> [u32; 2] {
 pub enum Purpose {
     /// Drawing the token of a position.
     TokenDraw = 0,
-    /// Choosing positions at random.
+    /// Choosing the positions that a pass commits; the pass is that one, not the masked one that follows.
     PositionNoise = 1,
     /// Soft decoding (4.2); its positions are `position·V + v`.
     SoftDecoding = 2,

@@ -9,7 +9,7 @@ mod select;
 mod soften;
 
 pub use draw::{Draw, sample};
-pub use select::keep_least_confident;
+pub use select::{keep_least_confident, open_least_confident};
 pub use soften::soften;
 
 /// How a token is drawn from guided logits. A filter at 0 is off.

@@ -82,6 +82,7 @@ export function fakeBinding(): FakeBinding {
   const tokenizer = (): NativeTokenizer => ({
     configJson: () => JSON.stringify(fake.tokenizerConfig),
     weightBytes: () => 100,
+    workingBytes: () => 10,
     async encode(pixels, pyramid, token) {
       calls.push('encode')
       await turn()
@@ -95,12 +96,14 @@ export function fakeBinding(): FakeBinding {
       const side = pyramid.at(-1)! * 2
       return new Uint8Array((everyScale ? pyramid.length : 1) * side * side * 3).fill(tokens[0]!)
     },
+    interpolate: async (first) => first,
     close: () => void calls.push('close tokenizer'),
   })
 
   const model = (): NativeModel => ({
     configJson: () => JSON.stringify(fake.modelConfig),
     weightBytes: () => 1000,
+    batchBytes: () => 50,
     async logits({ tokens }, token) {
       calls.push('logits')
       await turn()
@@ -164,6 +167,12 @@ export function fakeBinding(): FakeBinding {
           timings: { conditionMs: 1, passMs: passes.map(() => 1), decodeMs: 1, totalMs: passes.length + 2 },
         }
       }
+      openSession(): Promise<never> {
+        throw nativeFailure('INTERNAL', 'no sessions here')
+      }
+      resumeSession(): Promise<never> {
+        throw nativeFailure('INTERNAL', 'no sessions here')
+      }
       deviceMemory() {
         return fake.deviceMemory
       }
@@ -181,6 +190,7 @@ export function fakeBinding(): FakeBinding {
         calls.push('close sampler')
       }
     },
+    sessionDescription: () => '{}',
     version: () => '0.0.0',
     inspectDevices: () => fake.devices,
     inspectCheckpoint: async () => '{}',

@@ -45,9 +45,15 @@ function linear(weights: Safetensors, name: string, input: Float32Array): Float3
     )
 }
 
-/** The network that measures whether pictures show what they should; its file's metadata says how it runs. */
-export function loadClassifier(): (picture: ShapePicture) => number {
-  const weights = readSafetensors(new URL('../../fixtures/classifier.safetensors', import.meta.url))
+/**
+ * The network that measures whether pictures show what they should; its file's metadata says how it runs.
+ *
+ * @param file - Where its weights are; a program that bundles this has to say.
+ */
+export function loadClassifier(
+  file = new URL('../../fixtures/classifier.safetensors', import.meta.url),
+): (picture: ShapePicture) => number {
+  const weights = readSafetensors(file)
   return ({ data, width: side }) => {
     const planes = new Float32Array(data.length)
     for (let pixel = 0; pixel < side * side; pixel++)

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use hmar_checkpoint::{ModelCheckpoint, OpenModel, TokenizerCheckpoint};
 use hmar_cuda::CudaBackend;
-use hmar_engine::{Cancel, Generated, Model, Pass, PassKind, Plan, Request, Session, Tokenizer};
+use hmar_engine::{
+    Cancel, Generated, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Tokenizer,
+};
 use hmar_error::Result;
 use hmar_ops::Precision;
 use hmar_ops::sampling::TokenSampling;
@@ -128,6 +130,8 @@ pub fn plan(lists: &[&[usize]], guidance: f64, sampling: TokenSampling) -> Plan 
                 kind: if first { PassKind::NextScale } else { PassKind::Masked },
                 scale,
                 commits,
+                revises: 0,
+                positions: PositionOrder::default(),
                 guidance: if first { guidance * scale as f64 / last } else { guidance * 1e-6 },
                 sampling,
                 smooth: false,
@@ -168,6 +172,7 @@ fn generation(world: &World, precision: Precision, reference: Reference) -> Resu
         batch: reference.batch,
         skip_negligible_guidance: false,
         trace: true,
+        keep: None,
     };
     // Three times in one session: as it is, recorded, repeated.
     let mut session = Session::default();

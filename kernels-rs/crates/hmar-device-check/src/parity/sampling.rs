@@ -35,6 +35,11 @@ pub fn checks() -> Vec<Check> {
         let name = format!("keep {open} of {images}×{positions}");
         checks.push(Check::new(name, move |ctx| keep(ctx, images, positions, open)));
     }
+    for (images, positions, revises) in [(1, 4, 1), (3, 9, 0), (2, 256, 30), (2, 256, 256), (5, 4096, 700)] {
+        let name = format!("open {revises} of {images}×{positions} again");
+        checks.push(Check::new(name, move |ctx| open(ctx, images, positions, revises)));
+    }
+    checks.push(Check::new("add the logarithm", add_logarithm));
     for ramp in [0.0, 0.5, 1.0] {
         checks.push(Check::new(format!("soften, r = {ramp}"), move |ctx| soften(ctx, settings, ramp)));
     }
@@ -129,6 +134,47 @@ fn keep_on<B: Backend>(
     let (confidence, mut mask) = (uploaded(backend, confidence)?, uploaded(backend, mask)?);
     backend.keep_least_confident(images, positions, &settings, &confidence, &mut mask)?;
     downloaded(backend, &mask, images * positions)
+}
+
+fn open(ctx: &Ctx, images: usize, positions: usize, revises: u32) -> Result<Outcome> {
+    let mut random = Random::new(positions as u64);
+    let count = images * positions;
+    // Few values, so that many are equal, and some that are never opened.
+    let value = |below: usize| if below == 39 { f32::INFINITY } else { below as f32 / 40.0 };
+    let confidence: Vec<f32> = (0..count).map(|_| value(random.below(40))).collect();
+    let mask: Vec<u8> = (0..count).map(|_| u8::from(random.below(3) == 0)).collect();
+    let settings = DrawSettings { revises, ..DrawSettings::default() };
+    let found = open_on(ctx.gpu(Precision::Bf16), images, positions, settings, &confidence, &mask)?;
+    Ok(Outcome::equal(&found, &open_on(&ctx.cpu, images, positions, settings, &confidence, &mask)?))
+}
+
+fn open_on<B: Backend>(
+    backend: &B,
+    images: usize,
+    positions: usize,
+    settings: DrawSettings,
+    confidence: &[f32],
+    mask: &[u8],
+) -> Result<Vec<u8>> {
+    let settings = uploaded(backend, &[settings])?;
+    let (confidence, mut mask) = (uploaded(backend, confidence)?, uploaded(backend, mask)?);
+    backend.open_least_confident(images, positions, &settings, &confidence, &mut mask)?;
+    downloaded(backend, &mask, images * positions)
+}
+
+/// Within one rounding.
+fn add_logarithm(ctx: &Ctx) -> Result<Outcome> {
+    let count = 1000;
+    let mut random = Random::new(3);
+    let noise = random.normals(count);
+    let confidence: Vec<f32> = (0..count).map(|i| (i + 1) as f32 / count as f32).collect();
+    let gpu = ctx.gpu(Precision::Bf16);
+    let mut out = uploaded(gpu, &noise)?;
+    gpu.add_logarithm(count, &uploaded(gpu, &confidence)?, &mut out)?;
+    let found = downloaded(gpu, &out, count)?;
+    let sums = noise.iter().zip(&confidence).map(|(x, y)| f64::from(*x) + f64::from(*y).ln());
+    let expected: Vec<f64> = sums.collect();
+    Ok(Outcome::within(&found, &expected, |index| expected[index].abs() * 6e-8 + 1e-12))
 }
 
 /// Within the roundings of a sum of V weights in float32.

@@ -1,6 +1,8 @@
 //! Encoder and decoder (2.2): residual and attention blocks at falling and rising sizes, channels last.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use hmar_checkpoint::{TokenizerConfig, tokenizer_tensors};
 use hmar_error::Result;
@@ -8,6 +10,7 @@ use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, Scores, Spa
 
 use crate::Cancel;
 use crate::load::{Layer, Wanted, Weights};
+use crate::memory::{Allocator, Claim};
 
 /// What flows through the network: the current activations, two buffers beside them, and its two ends.
 pub(super) struct Activations<B: Backend> {
@@ -26,16 +29,19 @@ pub(super) struct Activations<B: Backend> {
     pub(super) bytes: B::Buffer<u8>,
     /// Decoding so many images.
     pub(super) decodings: HashMap<usize, B::Recording>,
+    _claim: Claim,
 }
 
 impl<B: Backend> Activations<B> {
-    /// Room for the largest layer at this size of picture.
+    /// Room for the largest layer at this size of picture, added to `total`.
     pub(super) fn allocate(
         backend: &B,
         config: &TokenizerConfig,
         images: usize,
         picture_side: usize,
+        total: &Arc<AtomicU64>,
     ) -> Result<Self> {
+        let memory = Allocator::new(backend);
         let last = config.channel_multipliers.len() - 1;
         let largest = (0..=last)
             .map(|level| {
@@ -52,13 +58,15 @@ impl<B: Backend> Activations<B> {
             capacity: images,
             images,
             picture_side,
-            current: backend.allocate_features(images * largest)?,
-            normed: backend.allocate_features(images * largest)?,
-            other: backend.allocate_features(images * largest)?,
-            latents: backend.allocate(images * latent)?,
-            values: backend.allocate(images * picture.max(latent))?,
-            bytes: backend.allocate(images * picture)?,
+            current: memory.allocate_features(images * largest)?,
+            normed: memory.allocate_features(images * largest)?,
+            other: memory.allocate_features(images * largest)?,
+            latents: memory.allocate(images * latent)?,
+            values: memory.allocate(images * picture.max(latent))?,
+            bytes: memory.allocate(images * picture)?,
             decodings: HashMap::new(),
+            // The last, when all else is counted.
+            _claim: memory.claim(total),
         })
     }
 

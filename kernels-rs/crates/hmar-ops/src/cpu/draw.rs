@@ -70,6 +70,11 @@ pub(super) fn keep_least_confident(count: usize, confidence: &[f32], mask: &mut 
     with_scratch(|scratch| sampling::keep_least_confident(confidence, count, mask, scratch));
 }
 
+/// As [`sampling::open_least_confident`].
+pub(super) fn open_least_confident(count: usize, confidence: &[f32], mask: &mut [u8]) {
+    with_scratch(|scratch| sampling::open_least_confident(confidence, count, mask, scratch));
+}
+
 /// Replaces each row of `logits`, as [`draw_tokens`] left it, by soft decoding's weights, and sums the codes by them.
 pub(super) fn soften(
     draw: TokenDraw,

@@ -173,6 +173,10 @@ impl Backend for CpuBackend {
         self.allocate(length)
     }
 
+    fn feature_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
         CpuBuffer::zeroed(length).ok_or_else(|| {
             out_of_memory("a buffer", length.saturating_mul(size_of::<T>()))
@@ -435,6 +439,31 @@ impl Backend for CpuBackend {
             mask.as_mut_slice().chunks_exact_mut(positions).zip(confidences).take(images)
         {
             draw::keep_least_confident(count, confidence, mask);
+        }
+        Ok(())
+    }
+
+    fn open_least_confident(
+        &self,
+        images: usize,
+        positions: usize,
+        settings: &CpuBuffer<DrawSettings>,
+        confidence: &CpuBuffer<f32>,
+        mask: &mut CpuBuffer<u8>,
+    ) -> Result<()> {
+        let count = settings.as_slice()[0].revises as usize;
+        let confidences = confidence.as_slice().chunks_exact(positions);
+        for (mask, confidence) in
+            mask.as_mut_slice().chunks_exact_mut(positions).zip(confidences).take(images)
+        {
+            draw::open_least_confident(count, confidence, mask);
+        }
+        Ok(())
+    }
+
+    fn add_logarithm(&self, length: usize, input: &CpuBuffer<f32>, out: &mut CpuBuffer<f32>) -> Result<()> {
+        for (out, &x) in out.as_mut_slice()[..length].iter_mut().zip(input.as_slice()) {
+            *out = (f64::from(*out) + f64::from(x).ln()) as f32;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-use hmar_ops::sampling::{Scratch, keep_least_confident};
+use hmar_ops::sampling::{Scratch, keep_least_confident, open_least_confident};
 
 use crate::random::stream;
 
@@ -6,6 +6,29 @@ fn selected(confidence: &[f32], count: usize, candidates: &[u8]) -> Vec<u8> {
     let mut mask = candidates.to_vec();
     keep_least_confident(confidence, count, &mut mask, &mut Scratch::default());
     mask
+}
+
+fn opened(confidence: &[f32], count: usize, open: &[u8]) -> Vec<u8> {
+    let mut mask = open.to_vec();
+    open_least_confident(confidence, count, &mut mask, &mut Scratch::default());
+    mask
+}
+
+#[test]
+fn the_least_confident_of_the_committed_are_opened_the_lower_position_among_equals() {
+    let confidence = [0.5, 0.2, 0.5, 0.2, 0.9, 0.2];
+    assert_eq!(opened(&confidence, 2, &[0; 6]), [0, 1, 0, 1, 0, 0]);
+    assert_eq!(opened(&confidence, 2, &[0, 1, 0, 0, 0, 0]), [0, 1, 0, 1, 0, 1]);
+    assert_eq!(opened(&confidence, 3, &[0, 1, 0, 1, 0, 1]), [1, 1, 1, 1, 1, 1]);
+    assert_eq!(opened(&confidence, 0, &[0, 1, 0, 0, 0, 0]), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(opened(&confidence, 9, &[0, 0, 0, 0, 0, 1]), [1; 6]);
+}
+
+#[test]
+fn what_editing_keeps_is_never_opened() {
+    let confidence = [f32::INFINITY, 0.3, f32::INFINITY, 1.0];
+    assert_eq!(opened(&confidence, 1, &[0; 4]), [0, 1, 0, 0]);
+    assert_eq!(opened(&confidence, 4, &[0; 4]), [0, 1, 0, 1]);
 }
 
 #[test]
