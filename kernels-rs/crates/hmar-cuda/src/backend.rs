@@ -11,6 +11,7 @@ use crate::buffer::CudaBuffer;
 use crate::context::{Context, MemoryUse};
 use crate::features::CudaFeatures;
 use crate::graph::{CudaMark, CudaRecording};
+use crate::group_sums::CudaGroupSums;
 use crate::kernels::{DevicePointer, Kernels};
 use crate::library::Library;
 use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
@@ -106,6 +107,7 @@ impl Backend for CudaBackend {
     type Builder = CudaMatrixBuilder;
     type Recording = CudaRecording;
     type Mark = CudaMark;
+    type GroupSums = CudaGroupSums;
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
@@ -137,6 +139,10 @@ impl Backend for CudaBackend {
 
     fn allocate_features(&self, length: usize) -> Result<CudaFeatures> {
         self.new_features(length)
+    }
+
+    fn group_sums(&self, images: usize, side: usize) -> Result<CudaGroupSums> {
+        self.new_group_sums(images, side)
     }
 
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CudaBuffer<T>) -> Result<()> {
@@ -424,6 +430,7 @@ impl Backend for CudaBackend {
         bias: &CudaBias,
         residual: Option<&CudaFeatures>,
         out: &mut CudaFeatures,
+        sums: Option<&mut CudaGroupSums>,
     ) -> Result<()> {
         let name = || {
             let MatrixShape { outputs, inputs, taps } = weight.shape();
@@ -432,7 +439,9 @@ impl Backend for CudaBackend {
                 shape.images, shape.side, shape.walk
             )
         };
-        self.measured(name, || convolution::convolution(self, shape, input, weight, bias, residual, out))
+        let operands = convolution::Operands { input, weight, bias };
+        let results = convolution::Results { residual, out, sums };
+        self.measured(name, || convolution::convolution(self, shape, operands, results))
     }
 
     fn group_norm(

@@ -110,10 +110,10 @@ impl<B: Backend> Tokenizer<B> {
             let area = picture_side * picture_side;
             let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
             backend.upload(&interleaved, &mut activations.values)?;
-            backend.narrow(3 * area, &activations.values, &mut activations.current)?;
+            backend.narrow(3 * area, &activations.values, &mut activations.current.features)?;
             self.encoder.run(backend, picture_side, activations, cancel)?;
             let length = side * side * self.quantizer.width;
-            backend.widen(length, &activations.current, &mut activations.values)?;
+            backend.widen(length, &activations.current.features, &mut activations.values)?;
             let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
             let Layer { weight, bias } = &self.quant_conv;
             backend.exact_convolution(shape, &activations.values, weight, bias, &mut buffers.latent)
@@ -265,11 +265,11 @@ impl<B: Backend> Tokenizer<B> {
         let shape = ConvolutionShape { images: *images, side, walk: Walk::Same };
         let Layer { weight, bias } = &self.post_quant_conv;
         backend.exact_convolution(shape, latents, weight, bias, values)?;
-        backend.narrow(*images * side * side * self.quantizer.width, values, current)?;
+        backend.narrow(*images * side * side * self.quantizer.width, values, &mut current.features)?;
         self.decoder.run(backend, side, activations, cancel)?;
         let Activations { values, bytes, current, .. } = activations;
-        backend.widen(length, current, values)?;
-        backend.to_bytes(length, current, bytes)
+        backend.widen(length, &current.features, values)?;
+        backend.to_bytes(length, &current.features, bytes)
     }
 
     fn with_activations<R>(

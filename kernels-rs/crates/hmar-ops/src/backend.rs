@@ -269,6 +269,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Recording: Default + Send;
     /// A point in the queue.
     type Mark: Send;
+    /// What [`Backend::group_norm`] needs of activations, made by the convolution that made them, where the device can.
+    type GroupSums: Send + Sync;
 
     /// Runs `work` where this device's operations are cheapest to call.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
@@ -301,6 +303,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// # Errors
     /// As [`Backend::allocate`].
     fn allocate_features(&self, length: usize) -> Result<Self::Features>;
+
+    /// Room for the sums of `images` pictures with up to `side` rows and columns.
+    fn group_sums(&self, images: usize, side: usize) -> Result<Self::GroupSums>;
 
     /// Copies `data` to the start of `buffer`.
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
@@ -531,7 +536,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
-    /// A convolution with bias; `residual`, where given, is added to the result.
+    /// A convolution with bias; `residual`, where given, is added to the result. Makes `sums`, where given, of it.
+    #[allow(clippy::too_many_arguments, reason = "what is read, and what is written")]
     fn convolution(
         &self,
         shape: ConvolutionShape,
@@ -540,6 +546,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         bias: &Self::Bias,
         residual: Option<&Self::Features>,
         out: &mut Self::Features,
+        sums: Option<&mut Self::GroupSums>,
     ) -> Result<()>;
 
     /// GroupNorm, 32 groups, eps 1e-6, affine, then SiLU if `activate`.
@@ -611,4 +618,6 @@ pub struct GroupNorm<'a, B: Backend> {
     pub bias: &'a B::Buffer<f32>,
     /// SiLU after it.
     pub activate: bool,
+    /// What the convolution that made the input made of it on the way.
+    pub sums: Option<&'a B::GroupSums>,
 }

@@ -121,7 +121,7 @@ fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result
     let added_on_gpu = residual.then(|| features(gpu, &added)).transpose()?;
     let mut out = poisoned_features(gpu, length)?;
     let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, gpu.bias(&bias)?);
-    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out)?;
+    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out, None)?;
     let found = widened(gpu, &out, length)?;
 
     // Large layers are checked at some of their pixels.
@@ -194,7 +194,7 @@ fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
     let length = case.rows() * case.outputs;
     let mut out = gpu.allocate_features(length)?;
     let microseconds =
-        ctx.time(gpu, |_| gpu.convolution(case.shape(), &input, &weight, &bias, None, &mut out))?;
+        ctx.time(gpu, |_| gpu.convolution(case.shape(), &input, &weight, &bias, None, &mut out, None))?;
     let bytes = 2.0 * (pixels * case.inputs + case.outputs * depth + length) as f64;
     Ok(Outcome::default().timed(Timing { microseconds, bytes, flops: 2.0 * (length * depth) as f64 }))
 }

@@ -143,6 +143,8 @@ impl Backend for CpuBackend {
     type Builder = CpuMatrixBuilder;
     type Recording = ();
     type Mark = ();
+    /// A picture is summed when it is normalised.
+    type GroupSums = ();
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
@@ -171,6 +173,10 @@ impl Backend for CpuBackend {
 
     fn allocate_features(&self, length: usize) -> Result<CpuBuffer<f32>> {
         self.allocate(length)
+    }
+
+    fn group_sums(&self, _images: usize, _side: usize) -> Result<()> {
+        Ok(())
     }
 
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
@@ -583,7 +589,7 @@ impl Backend for CpuBackend {
         bias: &CpuBuffer<f32>,
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
-        self.convolution(shape, input, weight, bias, None, out)
+        self.convolution(shape, input, weight, bias, None, out, None)
     }
 
     fn convolution(
@@ -594,6 +600,7 @@ impl Backend for CpuBackend {
         bias: &CpuBuffer<f32>,
         residual: Option<&CpuBuffer<f32>>,
         out: &mut CpuBuffer<f32>,
+        _sums: Option<&mut ()>,
     ) -> Result<()> {
         let MatrixShape { outputs, inputs: channels, taps } = weight.shape;
         let rows = shape.images * shape.output_side() * shape.output_side();
