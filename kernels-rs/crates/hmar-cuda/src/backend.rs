@@ -12,7 +12,7 @@ use crate::context::{Context, MemoryUse};
 use crate::features::CudaFeatures;
 use crate::graph::{CudaMark, CudaRecording};
 use crate::group_sums::CudaGroupSums;
-use crate::kernels::{DevicePointer, Kernels};
+use crate::kernels::{DevicePointer, Kernels, Within};
 use crate::library::Library;
 use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
 use crate::profile::Profile;
@@ -153,6 +153,17 @@ impl Backend for CudaBackend {
     fn download<T: Pod + Send + Sync>(&self, buffer: &CudaBuffer<T>, data: &mut [T]) -> Result<()> {
         assert!(data.len() <= buffer.len(), "the buffer holds so much");
         self.receive(buffer.pointer(), bytemuck::cast_slice_mut(data))
+    }
+
+    fn copy<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        from: &CudaBuffer<T>,
+        to: &mut CudaBuffer<T>,
+        at: usize,
+    ) -> Result<()> {
+        assert!(length <= from.len() && at + length <= to.len(), "both are as long");
+        self.copy_bytes(from.pointer(), to.at(at * size_of::<T>()).pointer(), length * size_of::<T>())
     }
 
     fn fill_bytes<T: Pod + Send + Sync>(

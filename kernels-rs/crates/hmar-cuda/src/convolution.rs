@@ -24,8 +24,10 @@ const SMALL: Tile = Tile { outputs: 64, rows: 64, threads: 128, stages: 4 };
 /// For many: 160 channels are the released tokenizer's unit.
 const LARGE: Tile = Tile { outputs: 160, rows: 128, threads: 256, stages: 4 };
 
-/// Pixels of a block of `exact_convolution`.
-const EXACT_PIXELS: usize = 8;
+/// Pixels of a block of `convolution_exact`, where they are few and where they are many; its outputs and threads.
+const EXACT_PIXELS: [usize; 2] = [2, 8];
+const EXACT_OUTPUTS: usize = 32;
+const EXACT_THREADS: usize = 256;
 
 /// See [`hmar_ops::Backend::exact_convolution`].
 pub(crate) fn exact_convolution(
@@ -37,17 +39,20 @@ pub(crate) fn exact_convolution(
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let MatrixShape { outputs, inputs, taps } = weight.shape();
-    // All weights, their rows one number apart from falling on one bank, and the patches of a block's pixels.
-    let depth = inputs * taps;
-    let shared = (outputs * (depth + 1) + EXACT_PIXELS * depth) * size_of::<f32>();
-    if taps != 9 || shape.walk != Walk::Same || shared > backend.context.shared_limit {
+    let rows = rows(shape);
+    let [few, many] = EXACT_PIXELS;
+    let pixels = if rows <= few * backend.context.multiprocessors * 2 { few } else { many };
+    let shared = pixels * inputs * taps * size_of::<f32>();
+    let open = taps == 9 && shape.walk == Walk::Same && inputs.is_multiple_of(4);
+    if !open || shared > backend.context.shared_limit {
         let name = "convolution_plain_f32";
         return plain(backend, name, shape, input, weight, bias, None::<&Place>, out);
     }
-    let launch = backend.launch("exact_convolution", rows(shape).div_ceil(EXACT_PIXELS), 256)?;
-    let launch = launch.shared(shared).read(input).read(weight).read(bias).write(out);
-    // SAFETY: the pictures hold `inputs` and `outputs` numbers a pixel.
-    unsafe { launch.count(rows(shape)).count(shape.side).count(inputs).count(outputs).submit() }
+    let grid = (rows.div_ceil(pixels), outputs.div_ceil(EXACT_OUTPUTS));
+    let launch = backend.launch(&format!("convolution_exact_{pixels}"), grid, EXACT_THREADS)?;
+    let launch = launch.shared(shared).overlapping().read(input).read(weight).read(bias).write(out);
+    // SAFETY: the pictures hold `inputs` and `outputs` numbers a pixel; nothing but uploads writes weights.
+    unsafe { launch.count(rows).count(shape.side).count(inputs).count(outputs).submit() }
 }
 
 /// What a convolution reads.

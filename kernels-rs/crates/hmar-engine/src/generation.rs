@@ -447,13 +447,9 @@ impl<'a, B: Backend> Generation<'a, B> {
         let side = grid_side(&config.pyramid);
         let size = side * side * config.code_dimension;
         let latents = downloaded(backend, &self.buffers.inputs.latents.latent, self.images * size)?;
-        let at_once = backend.images_at_once();
-        for (group, latents) in latents.chunks(at_once * size).enumerate() {
-            cancel.check()?;
-            generated.pixels.extend(tokenizer.decode_latents(latents, side, cancel)?);
-            let first_image = self.first_image + group * at_once;
-            on_event(Event::Decode { first_image, images: latents.len() / size });
-        }
+        tokenizer.decode_latents(&latents, side, cancel, &mut generated.pixels, |first, images| {
+            on_event(Event::Decode { first_image: self.first_image + first, images });
+        })?;
         generated.timings.decode += milliseconds(begin);
         generated.latents.extend(latents);
         generated.tokens.extend(downloaded(backend, &self.buffers.maps, self.images * config.tokens())?);

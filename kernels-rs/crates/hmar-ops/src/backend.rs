@@ -313,6 +313,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Copies the start of `buffer` to `data`.
     fn download<T: Pod + Send + Sync>(&self, buffer: &Self::Buffer<T>, data: &mut [T]) -> Result<()>;
 
+    /// Copies the first `length` elements of `from` to `to`, from element `at` on.
+    fn copy<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        from: &Self::Buffer<T>,
+        to: &mut Self::Buffer<T>,
+        at: usize,
+    ) -> Result<()>;
+
     /// Sets every byte of the first `length` elements.
     fn fill_bytes<T: Pod + Send + Sync>(
         &self,

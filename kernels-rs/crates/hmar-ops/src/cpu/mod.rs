@@ -196,6 +196,17 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
+    fn copy<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        from: &CpuBuffer<T>,
+        to: &mut CpuBuffer<T>,
+        at: usize,
+    ) -> Result<()> {
+        to.as_mut_slice()[at..at + length].copy_from_slice(&from.as_slice()[..length]);
+        Ok(())
+    }
+
     fn fill_bytes<T: Pod + Send + Sync>(
         &self,
         length: usize,
