@@ -45,35 +45,3 @@ __device__ void convolve(const T* __restrict__ input, const T* __restrict__ weig
 
 CONVOLUTION(f32, float)
 CONVOLUTION(bf16, bf16)
-
-// The latent's own 3×3 convolutions: few channels, so that a block holds all weights and its pixels' patches.
-constexpr int PIXELS = 8;
-
-extern "C" __global__ void __launch_bounds__(256) exact_convolution(const float* __restrict__ input,
-                                                                    const float* __restrict__ weight,
-                                                                    const float* __restrict__ bias,
-                                                                    float* __restrict__ out, int rows, int side,
-                                                                    int channels, int outputs) {
-  extern __shared__ float weights[];
-  int depth = 9 * channels, first = blockIdx.x * PIXELS;
-  float* patches = weights + outputs * (depth + 1);
-#pragma unroll 8
-  for (int i = threadIdx.x; i < outputs * depth; i += blockDim.x) weights[i / depth * (depth + 1) + i % depth] = weight[i];
-#pragma unroll 4
-  for (int i = threadIdx.x; i < PIXELS * depth; i += blockDim.x) {
-    int row = first + i / depth, tap = i % depth / channels, channel = i % channels;
-    int y = row / side % side + tap / 3 - 1, x = row % side + tap % 3 - 1;
-    bool there = row < rows && y >= 0 && x >= 0 && y < side && x < side;
-    patches[i] = there ? input[(size_t)((row / (side * side) * side + y) * side + x) * channels + channel] : 0.0f;
-  }
-  __syncthreads();
-  // A warp takes neighbouring outputs of one pixel: their weights fall on different banks, the patch is one for all.
-  for (int i = threadIdx.x; i < PIXELS * outputs; i += blockDim.x) {
-    int pixel = i / outputs, output = i % outputs;
-    if (first + pixel >= rows) continue;
-    float sum = bias[output];
-#pragma unroll 8
-    for (int k = 0; k < depth; k++) sum += patches[pixel * depth + k] * weights[output * (depth + 1) + k];
-    out[(size_t)(first + pixel) * outputs + output] = sum;
-  }
-}

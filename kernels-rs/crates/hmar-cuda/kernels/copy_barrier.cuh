@@ -19,6 +19,16 @@ __device__ __forceinline__ void arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+// Arrives at the same barrier of another block of the cluster.
+__device__ __forceinline__ void arrive_at_block(uint32_t barrier, int rank) {
+  asm volatile(
+      "{.reg .b32 theirs;"
+      "mapa.shared::cluster.u32 theirs, %0, %1;"
+      "mbarrier.arrive.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+
 // Arrives, and lets the barrier wait for so many bytes of copies as well.
 __device__ __forceinline__ void arrive_expecting(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
@@ -35,5 +45,9 @@ __device__ __forceinline__ void wait_at(uint32_t barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
+
+// The two halves of a barrier for all threads of a cluster's blocks.
+__device__ __forceinline__ void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+__device__ __forceinline__ void wait_for_cluster() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 
 #endif

@@ -1,4 +1,5 @@
-// GroupNorm of channels-last pictures with SiLU (2.1): sums of parts in a fixed order, then every number.
+// GroupNorm of channels-last pictures with SiLU (2.1): sums of parts in a fixed order, then every number. The convolution
+// before may have made the sums already.
 #include "block.cuh"
 
 constexpr int GROUPS = 32;
@@ -57,14 +58,37 @@ __device__ void sum_parts(const T* __restrict__ input, float2* __restrict__ sums
   }
 }
 
+// Adds up many parts: grid (groups, images), `sums [images, groups, parts]` to `out [images, groups, 1]`.
+extern "C" __global__ void __launch_bounds__(256) group_norm_gather(const float2* __restrict__ sums,
+                                                                    float2* __restrict__ out, int parts) {
+  __shared__ BlockMemory<double> memory;
+  let_next_start();
+  size_t at = (size_t)blockIdx.y * GROUPS + blockIdx.x;
+  double sum = 0, squares = 0;
+  wait_for_earlier();
+#pragma unroll 4
+  for (int part = threadIdx.x; part < parts; part += blockDim.x) {
+    float2 both = sums[at * parts + part];
+    sum += both.x;
+    squares += both.y;
+  }
+  sum = block_sum(sum, memory);
+  squares = block_sum(squares, memory);
+  if (threadIdx.x == 0) out[at] = {(float)sum, (float)squares};
+}
+
 // Mean and inverse deviation of every group of a picture from its parts' sums; all blocks come to the same.
 struct Moments {
-  double means[GROUPS], inverses[GROUPS];
+  double means[GROUPS];
+  float inverses[GROUPS];
 
-  __device__ __forceinline__ void find(const float2* __restrict__ sums, int parts, double count) {
+  // `share` is one over the numbers of a group.
+  __device__ __forceinline__ void find(const float2* __restrict__ sums, int parts, double share) {
     int lane = threadIdx.x % 32;
+#pragma unroll 1
     for (int group = threadIdx.x / 32; group < GROUPS; group += blockDim.x / 32) {
       double sum = 0, squares = 0;
+#pragma unroll 2
       for (int part = lane; part < parts; part += 32) {
         float2 both = sums[group * parts + part];
         sum += both.x;
@@ -73,49 +97,64 @@ struct Moments {
       sum = warp_sum_of(sum);
       squares = warp_sum_of(squares);
       if (lane != 0) continue;
-      double mean = sum / count;
+      double mean = sum * share;
       means[group] = mean;
-      inverses[group] = rsqrt(fmax(squares / count - mean * mean, 0.0) + 1e-6);
+      inverses[group] = rsqrtf((float)(fmax(squares * share - mean * mean, 0.0) + 1e-6));
     }
     __syncthreads();
   }
 };
 
 // A block normalises a part of a picture's pixels, not the parts that were summed: grid (blocks, images). A thread
-// keeps to its channels.
+// keeps to its channels, and asks for several pixels at once.
 template <typename T>
 __device__ void apply(const T* __restrict__ input, const float2* __restrict__ sums, const float* __restrict__ weight,
                       const float* __restrict__ bias, T* __restrict__ out, int parts, int pixels, int channels,
-                      int block_pixels, int activate) {
-  constexpr int COUNT = Several<T>::COUNT;
+                      int block_pixels, double share, int activate) {
+  constexpr int COUNT = Several<T>::COUNT, AHEAD = 2;
   __shared__ Moments moments;
+  extern __shared__ float2 factors[];  // and offsets, of every channel
   let_next_start();
-  int across = channels / COUNT, down = blockDim.x / across, width = channels / GROUPS;
+  int across = channels / COUNT, down = blockDim.x / across;
   int row = threadIdx.x / across, column = threadIdx.x % across * COUNT;
-  wait_for_earlier();
-  moments.find(sums + (size_t)blockIdx.y * GROUPS * parts, parts, (double)pixels * width);
-  if (row >= down) return;
-  float factors[COUNT], offsets[COUNT];
-#pragma unroll
-  for (int i = 0; i < COUNT; i++) {
-    int channel = column + i, group = channel / width;
-    double factor = moments.inverses[group] * weight[channel];
-    factors[i] = (float)factor;
-    offsets[i] = (float)(bias[channel] - moments.means[group] * factor);
-  }
-  int start = blockIdx.x * block_pixels, end = min(start + block_pixels, pixels);
+  int first = blockIdx.x * block_pixels + row;
+  // Threads without channels of their own have no pixels.
+  int end = row < down ? min((int)(blockIdx.x + 1) * block_pixels, pixels) : 0;
   size_t picture = (size_t)blockIdx.y * pixels * channels + column;
-#pragma unroll 2
-  for (int pixel = start + row; pixel < end; pixel += down) {
-    size_t at = picture + (size_t)pixel * channels;
-    Several<T> several = *reinterpret_cast<const Several<T>*>(input + at);
+  Several<T> several[AHEAD];
+  auto load = [&](int pixel) {
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-      float x = to_float(several.values[i]) * factors[i] + offsets[i];
-      if (activate) x = __fdividef(x, 1.0f + __expf(-x));
-      several.values[i] = from_float<T>(x);
+    for (int k = 0; k < AHEAD; k++) {
+      if (pixel + k * down < end)
+        several[k] = *reinterpret_cast<const Several<T>*>(input + picture + (size_t)(pixel + k * down) * channels);
     }
-    *reinterpret_cast<Several<T>*>(out + at) = several;
+  };
+  wait_for_earlier();
+  load(first);
+  moments.find(sums + (size_t)blockIdx.y * GROUPS * parts, parts, share);
+  for (int channel = threadIdx.x; channel < channels; channel += blockDim.x) {
+    int group = channel / (channels / GROUPS);
+    float factor = moments.inverses[group] * weight[channel];
+    factors[channel] = {factor, (float)(bias[channel] - moments.means[group] * factor)};
+  }
+  __syncthreads();
+  if (first >= end) return;
+  float2 own[COUNT];
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) own[i] = factors[column + i];
+#pragma unroll 1
+  for (int pixel = first; pixel < end; pixel += AHEAD * down, load(pixel)) {
+#pragma unroll
+    for (int k = 0; k < AHEAD; k++) {
+      if (pixel + k * down >= end) break;
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) {
+        float x = to_float(several[k].values[i]) * own[i].x + own[i].y;
+        if (activate) x = __fdividef(x, 1.0f + __expf(-x));
+        several[k].values[i] = from_float<T>(x);
+      }
+      *reinterpret_cast<Several<T>*>(out + picture + (size_t)(pixel + k * down) * channels) = several[k];
+    }
   }
 }
 
@@ -127,8 +166,8 @@ __device__ void apply(const T* __restrict__ input, const float2* __restrict__ su
   }                                                                                                                   \
   extern "C" __global__ void __launch_bounds__(1024) group_norm_apply_##name(                                         \
       const type* input, const float2* sums, const float* weight, const float* bias, type* out, int parts,            \
-      int pixels, int channels, int block_pixels, int activate) {                                                     \
-    apply(input, sums, weight, bias, out, parts, pixels, channels, block_pixels, activate);                           \
+      int pixels, int channels, int block_pixels, double share, int activate) {                                       \
+    apply(input, sums, weight, bias, out, parts, pixels, channels, block_pixels, share, activate);                    \
   }
 
 GROUP_NORM(f32, float)

@@ -40,6 +40,17 @@ __device__ __forceinline__ void copy_box(uint32_t to, const TensorMap& map, uint
       : "memory");
 }
 
+// Copies a box to the same place of the first `COUNT` blocks of the cluster, and lets the same barrier of each know.
+template <int COUNT>
+__device__ __forceinline__ void copy_box_to_blocks(uint32_t to, const TensorMap& map, uint32_t barrier, int c0, int c1,
+                                                   int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
+      "l"(&map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "h"((uint16_t)((1 << COUNT) - 1))
+      : "memory");
+}
+
 // Rows of 128 bytes whose 16-byte parts are mixed within groups of eight rows, as the copy engine's 128-byte swizzle
 // leaves them. The address is a multiple of 1,024, plus 32 bytes for every 16 numbers along a row.
 __device__ __forceinline__ uint64_t operand(uint32_t address) {

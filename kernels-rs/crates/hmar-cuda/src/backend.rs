@@ -11,7 +11,8 @@ use crate::buffer::CudaBuffer;
 use crate::context::{Context, MemoryUse};
 use crate::features::CudaFeatures;
 use crate::graph::{CudaMark, CudaRecording};
-use crate::kernels::{DevicePointer, Kernels};
+use crate::group_sums::CudaGroupSums;
+use crate::kernels::{DevicePointer, Kernels, Within};
 use crate::library::Library;
 use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
 use crate::profile::Profile;
@@ -79,6 +80,11 @@ impl CudaBackend {
         self
     }
 
+    /// The pictures that an operation on so many is planned for.
+    pub(crate) fn planned_images(&self, images: usize) -> usize {
+        if self.batch_invariant { self.images_at_once } else { images }
+    }
+
     /// What activations are.
     pub fn precision(&self) -> Precision {
         self.precision
@@ -117,6 +123,7 @@ impl Backend for CudaBackend {
     type Builder = CudaMatrixBuilder;
     type Recording = CudaRecording;
     type Mark = CudaMark;
+    type GroupSums = CudaGroupSums;
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
@@ -154,6 +161,10 @@ impl Backend for CudaBackend {
         self.bytes_of_feature()
     }
 
+    fn group_sums(&self, images: usize, side: usize) -> Result<CudaGroupSums> {
+        self.new_group_sums(images, side)
+    }
+
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CudaBuffer<T>) -> Result<()> {
         assert!(data.len() <= buffer.len(), "the data fits into the buffer");
         self.send(bytemuck::cast_slice(data), buffer.pointer())
@@ -162,6 +173,17 @@ impl Backend for CudaBackend {
     fn download<T: Pod + Send + Sync>(&self, buffer: &CudaBuffer<T>, data: &mut [T]) -> Result<()> {
         assert!(data.len() <= buffer.len(), "the buffer holds so much");
         self.receive(buffer.pointer(), bytemuck::cast_slice_mut(data))
+    }
+
+    fn copy<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        from: &CudaBuffer<T>,
+        to: &mut CudaBuffer<T>,
+        at: usize,
+    ) -> Result<()> {
+        assert!(length <= from.len() && at + length <= to.len(), "both are as long");
+        self.copy_bytes(from.pointer(), to.at(at * size_of::<T>()).pointer(), length * size_of::<T>())
     }
 
     fn fill_bytes<T: Pod + Send + Sync>(
@@ -462,6 +484,7 @@ impl Backend for CudaBackend {
         bias: &CudaBias,
         residual: Option<&CudaFeatures>,
         out: &mut CudaFeatures,
+        sums: Option<&mut CudaGroupSums>,
     ) -> Result<()> {
         let name = || {
             let MatrixShape { outputs, inputs, taps } = weight.shape();
@@ -470,7 +493,9 @@ impl Backend for CudaBackend {
                 shape.images, shape.side, shape.walk
             )
         };
-        self.measured(name, || convolution::convolution(self, shape, input, weight, bias, residual, out))
+        let operands = convolution::Operands { input, weight, bias };
+        let results = convolution::Results { residual, out, sums };
+        self.measured(name, || convolution::convolution(self, shape, operands, results))
     }
 
     fn group_norm(

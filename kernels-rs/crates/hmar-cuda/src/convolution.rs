@@ -5,11 +5,12 @@ mod boxes;
 use hmar_error::Result;
 use hmar_ops::{ConvolutionShape, MatrixShape, Walk};
 
-use self::boxes::Block;
+use self::boxes::Boxes;
 use crate::backend::CudaBackend;
 use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
+use crate::group_sums::CudaGroupSums;
 use crate::kernels::{DevicePointer, Launch, Place};
 use crate::matrix::{CudaMatrix, Elements};
 use crate::product::Tile;
@@ -23,8 +24,10 @@ const SMALL: Tile = Tile { outputs: 64, rows: 64, threads: 128, stages: 4 };
 /// For many: 160 channels are the released tokenizer's unit.
 const LARGE: Tile = Tile { outputs: 160, rows: 128, threads: 256, stages: 4 };
 
-/// Pixels of a block of `exact_convolution`.
-const EXACT_PIXELS: usize = 8;
+/// Pixels of a block of `convolution_exact`, where they are few and where they are many; its outputs and threads.
+const EXACT_PIXELS: [usize; 2] = [2, 8];
+const EXACT_OUTPUTS: usize = 32;
+const EXACT_THREADS: usize = 256;
 
 /// See [`hmar_ops::Backend::exact_convolution`].
 pub(crate) fn exact_convolution(
@@ -36,46 +39,94 @@ pub(crate) fn exact_convolution(
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let MatrixShape { outputs, inputs, taps } = weight.shape();
-    // All weights, their rows one number apart from falling on one bank, and the patches of a block's pixels.
-    let depth = inputs * taps;
-    let shared = (outputs * (depth + 1) + EXACT_PIXELS * depth) * size_of::<f32>();
-    if taps != 9 || shape.walk != Walk::Same || shared > backend.context.shared_limit {
+    let rows = rows(shape);
+    let [few, many] = EXACT_PIXELS;
+    let pixels = if rows <= few * backend.context.multiprocessors * 2 { few } else { many };
+    let shared = pixels * inputs * taps * size_of::<f32>();
+    let open = taps == 9 && shape.walk == Walk::Same && inputs.is_multiple_of(4);
+    if !open || shared > backend.context.shared_limit {
         let name = "convolution_plain_f32";
         return plain(backend, name, shape, input, weight, bias, None::<&Place>, out);
     }
-    let launch = backend.launch("exact_convolution", rows(shape).div_ceil(EXACT_PIXELS), 256)?;
-    let launch = launch.shared(shared).read(input).read(weight).read(bias).write(out);
-    // SAFETY: the pictures hold `inputs` and `outputs` numbers a pixel.
-    unsafe { launch.count(rows(shape)).count(shape.side).count(inputs).count(outputs).submit() }
+    let grid = (rows.div_ceil(pixels), outputs.div_ceil(EXACT_OUTPUTS));
+    let launch = backend.launch(&format!("convolution_exact_{pixels}"), grid, EXACT_THREADS)?;
+    let launch = launch.shared(shared).overlapping().read(input).read(weight).read(bias).write(out);
+    // SAFETY: the pictures hold `inputs` and `outputs` numbers a pixel; nothing but uploads writes weights.
+    unsafe { launch.count(rows).count(shape.side).count(inputs).count(outputs).submit() }
+}
+
+/// What a convolution reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
+    pub(crate) input: &'a CudaFeatures,
+    pub(crate) weight: &'a CudaMatrix,
+    pub(crate) bias: &'a CudaBias,
+}
+
+/// What it adds, writes, and makes on the way where it can.
+pub(crate) struct Results<'a> {
+    pub(crate) residual: Option<&'a CudaFeatures>,
+    pub(crate) out: &'a mut CudaFeatures,
+    pub(crate) sums: Option<&'a mut CudaGroupSums>,
+}
+
+/// The kernels there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// Any shape and precision.
+    Plain,
+    /// Patches gathered by all threads; so many blocks share a sum.
+    Patches { tile: Tile, cluster: usize },
+    /// Boxes brought by the copy engine.
+    Boxes(Boxes),
+}
+
+impl Way {
+    /// The fastest kernel for a convolution. A function of the device and the shapes alone.
+    fn choose(backend: &CudaBackend, shape: ConvolutionShape, weight: &CudaMatrix) -> Way {
+        let matrix = weight.shape();
+        if weight.elements() == Elements::F32 || !matrix.inputs.is_multiple_of(8) {
+            return Way::Plain;
+        }
+        let shape = ConvolutionShape { images: backend.planned_images(shape.images), ..shape };
+        if backend.context.capability == (9, 0) && shape.walk != Walk::Downsample {
+            return Way::Boxes(Boxes::choose(backend.context.multiprocessors, shape, matrix));
+        }
+        let MatrixShape { outputs, inputs, taps } = matrix;
+        let rows = rows(shape);
+        let tile = match outputs {
+            0..=16 => NARROW,
+            _ if LARGE.blocks(rows, outputs) * 2 >= backend.context.multiprocessors => LARGE,
+            _ => SMALL,
+        };
+        let cluster = if tile == LARGE { 1 } else { tile.cluster(backend, rows, outputs, taps * inputs) };
+        Way::Patches { tile, cluster }
+    }
 }
 
 /// See [`hmar_ops::Backend::convolution`].
 pub(crate) fn convolution(
     backend: &CudaBackend,
     shape: ConvolutionShape,
-    input: &CudaFeatures,
-    weight: &CudaMatrix,
-    bias: &CudaBias,
-    residual: Option<&CudaFeatures>,
-    out: &mut CudaFeatures,
+    operands: Operands<'_>,
+    mut results: Results<'_>,
 ) -> Result<()> {
-    let MatrixShape { outputs, inputs, taps } = weight.shape();
-    if weight.elements() == Elements::F32 || !inputs.is_multiple_of(8) {
+    let way = Way::choose(backend, shape, operands.weight);
+    if let Way::Boxes(boxes) = way {
+        return boxes.convolve(backend, shape, operands, results);
+    }
+    if let Some(sums) = &mut results.sums {
+        sums.expect(0);
+    }
+    let Operands { input, weight, bias } = operands;
+    let Results { residual, out, .. } = results;
+    let Way::Patches { tile, cluster } = way else {
         let name = backend.named_for_features("convolution_plain");
         return plain(backend, &name, shape, input, weight, bias, residual, out);
-    }
-    if let Some(block) = Block::choose(backend, shape, weight.shape()) {
-        return block.convolve(backend, shape, input, weight, bias, residual, out);
-    }
-    let rows = rows(shape);
-    let tile = match outputs {
-        0..=16 => NARROW,
-        _ if LARGE.blocks(rows, outputs) * 2 >= backend.context.multiprocessors => LARGE,
-        _ => SMALL,
     };
-    let cluster = if tile == LARGE { 1 } else { tile.cluster(backend, rows, outputs, taps * inputs) };
+    let MatrixShape { outputs, inputs, taps } = weight.shape();
     let name = format!("convolution_{tile}_bf16");
-    let launch = backend.launch(&name, tile.grid(rows, outputs, cluster), tile.threads)?;
+    let launch = backend.launch(&name, tile.grid(rows(shape), outputs, cluster), tile.threads)?;
     let launch = launch.shared(tile.shared(taps * inputs, cluster)).cluster(cluster).overlapping();
     let launch = launch.read(input).read(weight).read(bias).read_optional(residual).write(out);
     // SAFETY: the pictures hold `inputs` and `outputs` channels of the shape's pixels; others are not touched.

@@ -5,22 +5,28 @@ use hmar_ops::GroupNorm;
 
 use crate::backend::{CudaBackend, SCRATCH};
 use crate::features::CudaFeatures;
-use crate::kernels::Within;
+use crate::group_sums::{GROUPS, PAIR};
+use crate::kernels::{DevicePointer, Place, Within};
 
-const GROUPS: usize = 32;
 const THREADS: usize = 512;
 
-/// Numbers of a picture that a block sums or normalises, at least.
+/// Numbers of a picture that a block sums, at least.
 const PART: usize = 8 * 1024;
 
-/// Parts of a picture at most: every block that normalises reads the sums of all.
+/// Parts of a picture that are summed at most.
 const MOST_PARTS: usize = 128;
 
-/// Blocks of all pictures together that keep a large GPU busy.
+/// Blocks of all pictures together that keep a large GPU busy with sums.
 const BLOCKS: usize = 512;
 
-/// Bytes of a pair of float32.
-const PAIR: usize = 8;
+/// Parts whose sums every block that normalises adds up for itself: more are added up before.
+const FEW_PARTS: usize = 64;
+
+/// Blocks that normalise, for each multiprocessor: several after one another, so that they end at about the same time.
+const TURNS: usize = 12;
+
+/// Threads of a block that adds up the sums of many parts.
+const GATHERING: usize = 256;
 
 /// See [`hmar_ops::Backend::group_norm`].
 pub(crate) fn group_norm(
@@ -29,29 +35,67 @@ pub(crate) fn group_norm(
     input: &CudaFeatures,
     out: &mut CudaFeatures,
 ) -> Result<()> {
-    let GroupNorm { images, pixels, channels, weight, bias, activate } = norm;
-    let enough = (pixels * channels).div_ceil(PART);
-    let part_pixels = pixels.div_ceil(enough.min((BLOCKS / images.max(1)).clamp(16, MOST_PARTS))).max(1);
-    let parts = pixels.div_ceil(part_pixels);
-    let block_pixels = pixels.div_ceil(enough.min((2 * BLOCKS / images.max(1)).max(32))).max(1);
-    let scratch = backend.scratch();
-    let mut sums = scratch.at(0);
-
+    let GroupNorm { images, pixels, channels, weight, bias, activate, sums } = norm;
     // As many rows of threads as there is room for, but one at least.
-    let of_a_thread = 16 / crate::features::width(backend.precision());
-    let across = channels / of_a_thread;
-    let threads = (THREADS / across).max(1) * across;
-    let threads = threads.next_multiple_of(32);
-    let launch = backend.launch_features("group_norm_sums", (parts, images), threads)?.overlapping();
-    let launch = launch.shared(threads / across * channels * PAIR).read(input).write(&mut sums);
-    assert!(images * GROUPS * parts * PAIR <= SCRATCH, "the sums fit in the scratch memory");
-    // SAFETY: the input holds the pictures, the scratch memory a pair for every part of every group.
-    unsafe { launch.count(pixels).count(channels).count(part_pixels).submit()? };
+    let across = channels / (16 / crate::features::width(backend.precision()));
+    let rows = (THREADS / across).max(1);
+    let threads = (rows * across).next_multiple_of(32);
+    let scratch = backend.scratch();
+    let made = sums.and_then(|sums| Some((sums.at(0), sums.parts()?)));
+    let (sums, parts) = match made {
+        Some(made) => made,
+        None => sum(backend, images, pixels, channels, threads, input, scratch.at(0))?,
+    };
+    let (sums, parts) = match parts {
+        0..=FEW_PARTS => (sums, parts),
+        _ => (gather(backend, images, parts, &sums, scratch.at(SCRATCH / 2))?, 1),
+    };
 
+    let block_pixels = (images * pixels).div_ceil(TURNS * backend.context.multiprocessors);
+    let block_pixels = block_pixels.next_multiple_of(rows).max(rows);
     let grid = (pixels.div_ceil(block_pixels), images);
     let launch = backend.launch_features("group_norm_apply", grid, threads)?.overlapping();
-    let launch = launch.read(input).read(&sums).read(weight).read(bias).write(out);
+    let launch = launch.shared(channels * PAIR).read(input).read(&sums).read(weight).read(bias).write(out);
     let launch = launch.count(parts).count(pixels).count(channels).count(block_pixels);
-    // SAFETY: as above; the output holds as many numbers as the input.
-    unsafe { launch.value(i32::from(activate)).submit() }
+    let share = 1.0 / (pixels * (channels / GROUPS)) as f64;
+    // SAFETY: input and output hold the pictures, the sums a pair for every part of every group.
+    unsafe { launch.value(share).value(i32::from(activate)).submit() }
+}
+
+/// Sums parts of the pictures.
+fn sum(
+    backend: &CudaBackend,
+    images: usize,
+    pixels: usize,
+    channels: usize,
+    threads: usize,
+    input: &CudaFeatures,
+    mut sums: Place,
+) -> Result<(Place, usize)> {
+    let enough = (pixels * channels).div_ceil(PART);
+    let part_pixels = pixels
+        .div_ceil(enough.min((BLOCKS / backend.planned_images(images).max(1)).clamp(16, MOST_PARTS)))
+        .max(1);
+    let parts = pixels.div_ceil(part_pixels);
+    assert!(images * GROUPS * parts * PAIR <= SCRATCH / 2, "the sums fit in the scratch memory");
+    let across = channels / (16 / crate::features::width(backend.precision()));
+    let launch = backend.launch_features("group_norm_sums", (parts, images), threads)?.overlapping();
+    let launch = launch.shared(threads / across * channels * PAIR).read(input).write(&mut sums);
+    // SAFETY: the input holds the pictures, the scratch memory a pair for every part of every group.
+    unsafe { launch.count(pixels).count(channels).count(part_pixels).submit()? };
+    Ok((sums, parts))
+}
+
+/// Adds up the sums of many parts.
+fn gather(
+    backend: &CudaBackend,
+    images: usize,
+    parts: usize,
+    sums: &impl DevicePointer,
+    mut out: Place,
+) -> Result<Place> {
+    let launch = backend.launch("group_norm_gather", (GROUPS, images), GATHERING)?.overlapping();
+    // SAFETY: there is a pair for every part of every group, and room for one for every group.
+    unsafe { launch.read(sums).write(&mut out).count(parts).submit()? };
+    Ok(out)
 }

@@ -324,6 +324,11 @@ impl Launch<'_> {
         self.push(&to.pointer())
     }
 
+    /// A pointer to what the kernel writes if it is there, else a null pointer.
+    pub(crate) fn write_optional(self, to: Option<&mut impl DevicePointer>) -> Self {
+        self.push(&to.map_or(0, |to| to.pointer()))
+    }
+
     /// A length or index: an `int` of the kernel.
     pub(crate) fn count(mut self, count: usize) -> Self {
         if i32::try_from(count).is_err() {

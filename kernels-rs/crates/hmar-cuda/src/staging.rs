@@ -231,6 +231,14 @@ impl CudaBackend {
         Ok(())
     }
 
+    /// Queues a copy within the device.
+    pub(crate) fn copy_bytes(&self, from: CUdeviceptr, to: CUdeviceptr, bytes: usize) -> Result<()> {
+        self.context.enter()?;
+        // SAFETY: the caller names memory of so many bytes, twice.
+        let copied = unsafe { result::memcpy_dtod_async(to, from, bytes, self.context.stream()) };
+        self.context.check("copy memory", copied)
+    }
+
     /// Queues a setting of bytes.
     pub(crate) fn fill(&self, at: CUdeviceptr, bytes: usize, byte: u8) -> Result<()> {
         self.context.enter()?;

@@ -185,11 +185,9 @@ impl<'a, B: Backend> Generation<'a, B> {
         let side = grid_side(&config.pyramid);
         let size = side * side * config.code_dimension;
         let latents = downloaded(backend, &self.buffers.inputs.latents.latent, self.images * size)?;
-        let mut first_image = self.first_image;
-        generated.pixels.extend(tokenizer.decode_batch(&latents, side, cancel, |images| {
-            on_event(Event::Decode { first_image, images });
-            first_image += images;
-        })?);
+        tokenizer.decode_latents(&latents, side, cancel, &mut generated.pixels, |first, images| {
+            on_event(Event::Decode { first_image: self.first_image + first, images });
+        })?;
         generated.timings.decode += milliseconds(begin);
         generated.latents.extend(latents);
         generated.tokens.extend(downloaded(backend, &self.buffers.maps, self.images * config.tokens())?);

@@ -254,7 +254,10 @@ impl<B: Backend> Stepper<B> {
     /// `CANCELLED`, `OUT_OF_MEMORY`.
     pub fn pictures(&mut self, tokenizer: &Tokenizer<B>, cancel: &Cancel) -> Result<Vec<u8>> {
         let side = grid_side(&self.model.config().pyramid);
-        self.model.backend.run(|| tokenizer.decode_batch(&self.state.latent, side, cancel, |_| {}))
+        let mut pixels = Vec::new();
+        let decode = || tokenizer.decode_latents(&self.state.latent, side, cancel, &mut pixels, |_, _| {});
+        self.model.backend.run(decode)?;
+        Ok(pixels)
     }
 
     /// Everything that later passes depend on besides model and request, as the bytes of a `.safetensors` file, with a

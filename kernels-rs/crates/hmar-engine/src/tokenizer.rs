@@ -2,6 +2,7 @@
 
 mod network;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +15,9 @@ use crate::Cancel;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
 use crate::memory::Allocator;
 use crate::quantizer::{LatentBuffers, Quantizer};
+
+/// Groups of pictures queued before the oldest is waited for: enough to keep a device busy, few enough to stop soon.
+const DECODINGS_IN_FLIGHT: usize = 2;
 
 /// A tokenizer on a device.
 pub struct Tokenizer<B: Backend> {
@@ -120,10 +124,10 @@ impl<B: Backend> Tokenizer<B> {
             let area = picture_side * picture_side;
             let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
             backend.upload(&interleaved, &mut activations.values)?;
-            backend.narrow(3 * area, &activations.values, &mut activations.current)?;
+            backend.narrow(3 * area, &activations.values, &mut activations.current.features)?;
             self.encoder.run(backend, picture_side, activations, cancel)?;
             let length = side * side * self.quantizer.width;
-            backend.widen(length, &activations.current, &mut activations.values)?;
+            backend.widen(length, &activations.current.features, &mut activations.values)?;
             let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
             let Layer { weight, bias } = &self.quant_conv;
             backend.exact_convolution(shape, &activations.values, weight, bias, &mut buffers.latent)
@@ -174,7 +178,7 @@ impl<B: Backend> Tokenizer<B> {
             if every_scale || scale + 1 == pyramid.len() {
                 let mut values = vec![0.0; side * side * self.quantizer.width];
                 self.backend.download(latent, &mut values)?;
-                pictures.extend(self.decode_latents(&values, side, cancel)?);
+                self.decode_latents(&values, side, cancel, &mut pictures, |_, _| {})?;
             }
             Ok(())
         })?;
@@ -254,31 +258,46 @@ impl<B: Backend> Tokenizer<B> {
         })
     }
 
-    /// The pictures of latents `[images, S, S, Z]`, as bytes.
-    pub(crate) fn decode_latents(&self, latents: &[f32], side: usize, cancel: &Cancel) -> Result<Vec<u8>> {
-        self.with_decoded(latents, side, cancel, |activations, length| {
-            let mut pixels = vec![0; length];
-            self.backend.download(&activations.bytes, &mut pixels)?;
-            Ok(pixels)
-        })
-    }
-
-    /// As [`Tokenizer::decode_latents`], so many images at once as suit the device; `on_group` gets how many are done.
-    pub(crate) fn decode_batch(
+    /// Appends the pictures of latents `[images, S, S, Z]` to `pixels`, as bytes. So many are decoded together as the
+    /// device likes; `done` hears of the first and the number of those that are.
+    pub(crate) fn decode_latents(
         &self,
         latents: &[f32],
         side: usize,
         cancel: &Cancel,
-        mut on_group: impl FnMut(usize),
-    ) -> Result<Vec<u8>> {
+        pixels: &mut Vec<u8>,
+        mut done: impl FnMut(usize, usize),
+    ) -> Result<()> {
+        let backend = &*self.backend;
         let size = side * side * self.quantizer.width;
-        let mut pixels = Vec::new();
-        for group in latents.chunks(self.backend.images_at_once() * size) {
-            cancel.check()?;
-            pixels.extend(self.decode_latents(group, side, cancel)?);
-            on_group(group.len() / size);
-        }
-        Ok(pixels)
+        let picture_side = side * self.config.downsample();
+        let picture = 3 * picture_side * picture_side;
+        let images = latents.len() / size;
+        let at_once = backend.images_at_once();
+        let before = pixels.len();
+        let mut all = backend.allocate(images * picture)?;
+        let mut in_flight = VecDeque::with_capacity(DECODINGS_IN_FLIGHT);
+        let mut settle = |(first, count, mark): (usize, usize, B::Mark)| {
+            backend.wait(mark)?;
+            done(first, count);
+            Ok::<_, Error>(())
+        };
+        self.with_activations(at_once.min(images), picture_side, |activations| {
+            for (group, latents) in latents.chunks(at_once * size).enumerate() {
+                cancel.check()?;
+                let (first, count) = (group * at_once, latents.len() / size);
+                self.queue_decoder(latents, side, activations, cancel)?;
+                backend.copy(count * picture, &activations.bytes, &mut all, first * picture)?;
+                in_flight.push_back((first, count, backend.mark()?));
+                if in_flight.len() == DECODINGS_IN_FLIGHT {
+                    in_flight.pop_front().into_iter().try_for_each(&mut settle)?;
+                }
+            }
+            // The host makes room while the device is at the last ones.
+            pixels.resize(before + images * picture, 0);
+            in_flight.into_iter().try_for_each(settle)
+        })?;
+        backend.download(&all, &mut pixels[before..])
     }
 
     /// The values in [−1, 1] of a latent's picture before they are rounded to bytes (and clamped): `[side, side, 3]`.
@@ -287,54 +306,46 @@ impl<B: Backend> Tokenizer<B> {
     /// `CANCELLED`, `OUT_OF_MEMORY`.
     pub fn values_of(&self, latent: &[f32], side: usize, cancel: &Cancel) -> Result<Vec<f32>> {
         self.backend.run(|| {
-            self.with_decoded(latent, side, cancel, |activations, length| {
-                let mut picture = vec![0.0; length];
-                self.backend.download(&activations.values, &mut picture)?;
-                Ok(picture)
-            })
+            let picture_side = side * self.config.downsample();
+            let mut picture = vec![0.0; 3 * picture_side * picture_side];
+            self.with_activations(1, picture_side, |activations| {
+                self.queue_decoder(latent, side, activations, cancel)?;
+                self.backend.download(&activations.values, &mut picture)
+            })?;
+            Ok(picture)
         })
     }
 
-    /// Decodes latents and shows the activations, pictures in `values` and `bytes`, with their length.
-    fn with_decoded<R>(
+    /// Queues the decoder's operations on so many latents as there are; their pictures will be in `values` and `bytes`.
+    fn queue_decoder(
         &self,
         latents: &[f32],
         side: usize,
-        cancel: &Cancel,
-        show: impl FnOnce(&Activations<B>, usize) -> Result<R>,
-    ) -> Result<R> {
-        let size = side * side * self.quantizer.width;
-        let images = latents.len() / size;
-        let picture_side = side * self.config.downsample();
-        let length = images * 3 * picture_side * picture_side;
-        self.with_activations(images, picture_side, |activations| {
-            self.backend.upload(latents, &mut activations.latents)?;
-            let mut recording = activations.decodings.remove(&images).unwrap_or_default();
-            // What is recorded begins and ends in buffers that keep their places: the others change theirs.
-            self.backend.replay(&mut recording, || self.run_decoder(side, length, activations, cancel))?;
-            activations.decodings.insert(images, recording);
-            show(activations, length)
-        })
-    }
-
-    /// From `latents` to `values` and `bytes`.
-    fn run_decoder(
-        &self,
-        side: usize,
-        length: usize,
         activations: &mut Activations<B>,
         cancel: &Cancel,
     ) -> Result<()> {
+        activations.images = latents.len() / (side * side * self.quantizer.width);
+        self.backend.upload(latents, &mut activations.latents)?;
+        let mut recording = activations.decodings.remove(&activations.images).unwrap_or_default();
+        // What is recorded begins and ends in buffers that keep their places: the others change theirs.
+        self.backend.replay(&mut recording, || self.run_decoder(side, activations, cancel))?;
+        activations.decodings.insert(activations.images, recording);
+        Ok(())
+    }
+
+    /// From `latents` to `values` and `bytes`.
+    fn run_decoder(&self, side: usize, activations: &mut Activations<B>, cancel: &Cancel) -> Result<()> {
         let backend = &*self.backend;
         let Activations { images, latents, values, current, .. } = &mut *activations;
         let shape = ConvolutionShape { images: *images, side, walk: Walk::Same };
         let Layer { weight, bias } = &self.post_quant_conv;
         backend.exact_convolution(shape, latents, weight, bias, values)?;
-        backend.narrow(*images * side * side * self.quantizer.width, values, current)?;
+        backend.narrow(*images * side * side * self.quantizer.width, values, &mut current.features)?;
         self.decoder.run(backend, side, activations, cancel)?;
-        let Activations { values, bytes, current, .. } = activations;
-        backend.widen(length, current, values)?;
-        backend.to_bytes(length, current, bytes)
+        let Activations { images, picture_side, values, bytes, current, .. } = activations;
+        let length = *images * 3 * *picture_side * *picture_side;
+        backend.widen(length, &current.features, values)?;
+        backend.to_bytes(length, &current.features, bytes)
     }
 
     fn with_activations<R>(

@@ -69,8 +69,9 @@ fn main() {
                 let (input, bias) = (filled(&backend, side * side * inputs), filled(&backend, outputs));
                 let mut out = filled(&backend, side * side * outputs);
                 let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
-                let time =
-                    best(|| backend.convolution(shape, &input, &weight, &bias, None, &mut out).unwrap());
+                let time = best(|| {
+                    backend.convolution(shape, &input, &weight, &bias, None, &mut out, None).unwrap()
+                });
                 let name = format!("{kind}convolution {precision:?} {side}² {inputs} → {outputs}");
                 report(&name, 2.0 * (side * side * 9 * inputs * outputs) as f64, time);
             }
@@ -99,6 +100,7 @@ fn main() {
                 weight: &weight,
                 bias: &bias,
                 activate: true,
+                sums: None,
             };
             backend.group_norm(norm, &input, &mut out).unwrap();
         });

@@ -269,6 +269,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Recording: Default + Send;
     /// A point in the queue.
     type Mark: Send;
+    /// What [`Backend::group_norm`] needs of activations, made by the convolution that made them, where the device can.
+    type GroupSums: Send + Sync;
 
     /// Runs `work` where this device's operations are cheapest to call.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
@@ -305,11 +307,23 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Bytes of one activation.
     fn feature_bytes(&self) -> usize;
 
+    /// Room for the sums of `images` pictures with up to `side` rows and columns.
+    fn group_sums(&self, images: usize, side: usize) -> Result<Self::GroupSums>;
+
     /// Copies `data` to the start of `buffer`.
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
 
     /// Copies the start of `buffer` to `data`.
     fn download<T: Pod + Send + Sync>(&self, buffer: &Self::Buffer<T>, data: &mut [T]) -> Result<()>;
+
+    /// Copies the first `length` elements of `from` to `to`, from element `at` on.
+    fn copy<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        from: &Self::Buffer<T>,
+        to: &mut Self::Buffer<T>,
+        at: usize,
+    ) -> Result<()>;
 
     /// Sets every byte of the first `length` elements.
     fn fill_bytes<T: Pod + Send + Sync>(
@@ -563,7 +577,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
-    /// A convolution with bias; `residual`, where given, is added to the result.
+    /// A convolution with bias; `residual`, where given, is added to the result. Makes `sums`, where given, of it.
+    #[allow(clippy::too_many_arguments, reason = "what is read, and what is written")]
     fn convolution(
         &self,
         shape: ConvolutionShape,
@@ -572,6 +587,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         bias: &Self::Bias,
         residual: Option<&Self::Features>,
         out: &mut Self::Features,
+        sums: Option<&mut Self::GroupSums>,
     ) -> Result<()>;
 
     /// GroupNorm, 32 groups, eps 1e-6, affine, then SiLU if `activate`.
@@ -643,6 +659,8 @@ pub struct GroupNorm<'a, B: Backend> {
     pub bias: &'a B::Buffer<f32>,
     /// SiLU after it.
     pub activate: bool,
+    /// What the convolution that made the input made of it on the way.
+    pub sums: Option<&'a B::GroupSums>,
 }
 
 /// The error of a device that does not multiply in FP8.

@@ -130,7 +130,7 @@ fn convolutions_match_float64_on_every_walk() {
                 matrix(&backend, MatrixShape { outputs, inputs: channels, taps }, Precision::F32, &w);
             let mut out = poisoned(&backend, r.len());
             let (input, bias, residual) = (buffer(&backend, &a), buffer(&backend, &b), buffer(&backend, &r));
-            backend.convolution(shape, &input, &weight, &bias, Some(&residual), &mut out).unwrap();
+            backend.convolution(shape, &input, &weight, &bias, Some(&residual), &mut out, None).unwrap();
             let pixel = |image: usize, y: isize, x: isize, c: usize| -> f64 {
                 let inside = |v: isize, limit: usize| (0..limit as isize).contains(&v);
                 let (y, x) = match walk {

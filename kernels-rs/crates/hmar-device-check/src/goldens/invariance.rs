@@ -51,6 +51,7 @@ fn at_any_batch_size(Shapes { model, tokenizer }: &Shapes, plan: &Plan, images: 
             batch,
             skip_negligible_guidance: true,
             trace: true,
+            keep: None,
         };
         Session::default().generate(model, tokenizer, &request, &Cancel::default(), &|_| {})
     };

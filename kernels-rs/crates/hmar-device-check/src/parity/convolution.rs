@@ -1,11 +1,11 @@
 //! Convolutions against float64.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, ConvolutionShape, MatrixShape, Precision, Walk};
+use hmar_ops::{Backend, ConvolutionShape, GroupNorm, MatrixShape, Precision, Walk};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, features, matrix, poisoned_features, rounding,
-    widened,
+    uploaded, widened,
 };
 
 /// A convolution to check.
@@ -81,6 +81,25 @@ pub fn checks() -> Vec<Check> {
             })
         })
     });
+    // Every kind of block; groups of 5, 10, 20 and of 3 channels, which blocks of 80 do not make whole.
+    let normalised = [
+        (1, 16, Same, 9, 640, 640),
+        (1, 32, Same, 9, 640, 320),
+        (1, 16, Upsample, 9, 640, 640),
+        (3, 37, Upsample, 9, 72, 160),
+        (3, 70, Same, 9, 72, 160),
+        (1, 64, Same, 9, 320, 320),
+        (2, 13, Same, 9, 96, 96),
+        (1, 9, Same, 1, 40, 32),
+        (1, 256, Same, 9, 160, 160),
+    ];
+    let normalised = normalised.into_iter().flat_map(|(images, side, walk, taps, inputs, outputs)| {
+        let case = Case { images, side, walk, taps, inputs, outputs };
+        PRECISIONS.map(|precision| {
+            let name = format!("convolution normalised by its own sums, {}, {precision:?}", case.name());
+            Check::new(name, move |ctx| normalised_by_sums(ctx, precision, case))
+        })
+    });
     let layers = [
         (16, Same, 9, 32, 640),
         (16, Same, 9, 640, 640),
@@ -103,7 +122,7 @@ pub fn checks() -> Vec<Check> {
             Check::new(format!("convolution timed, {}", case.name()), move |ctx| timed(ctx, case))
         })
     });
-    parities.chain(timings).collect()
+    parities.chain(normalised).chain(timings).collect()
 }
 
 fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result<Outcome> {
@@ -121,7 +140,7 @@ fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result
     let added_on_gpu = residual.then(|| features(gpu, &added)).transpose()?;
     let mut out = poisoned_features(gpu, length)?;
     let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, gpu.bias(&bias)?);
-    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out)?;
+    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out, None)?;
     let found = widened(gpu, &out, length)?;
 
     // Large layers are checked at some of their pixels.
@@ -154,6 +173,52 @@ fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result
         }
     }
     Ok(Outcome::within(&some, &exact, |at| bounds[at]))
+}
+
+/// GroupNorm with the sums that a convolution made of its result, against GroupNorm that sums the result itself; and the
+/// same again, which must be equal.
+fn normalised_by_sums(ctx: &Ctx, precision: Precision, case: Case) -> Result<Outcome> {
+    let gpu = ctx.gpu(precision);
+    let mut random = Random::new(case.side as u64);
+    let depth = case.inputs * case.taps;
+    let weights: Vec<f32> = random.uniforms(case.outputs * depth).iter().map(|x| x / 16.0).collect();
+    let weight = matrix(gpu, case.matrix(), precision, &weights)?;
+    let input = features(gpu, &random.normals(case.images * case.side.pow(2) * case.inputs))?;
+    let bias = gpu.bias(&random.normals(case.outputs))?;
+    let length = case.rows() * case.outputs;
+    let residual = features(gpu, &random.normals(length))?;
+    let side = case.shape().output_side();
+    let mut out = poisoned_features(gpu, length)?;
+    let mut sums = gpu.group_sums(case.images, side)?;
+    let [factors, offsets] = [(); 2].map(|()| random.normals(case.outputs));
+    let (factors, offsets) = (uploaded(gpu, &factors)?, uploaded(gpu, &offsets)?);
+    let mut convolve_and_normalise = |with_sums: bool| {
+        let shape = case.shape();
+        gpu.convolution(shape, &input, &weight, &bias, Some(&residual), &mut out, Some(&mut sums))?;
+        let norm = GroupNorm {
+            images: case.images,
+            pixels: side * side,
+            channels: case.outputs,
+            weight: &factors,
+            bias: &offsets,
+            activate: false,
+            sums: with_sums.then_some(&sums),
+        };
+        let mut normed = poisoned_features(gpu, length)?;
+        gpu.group_norm(norm, &out, &mut normed)?;
+        widened(gpu, &normed, length)
+    };
+    let (found, again, expected) =
+        (convolve_and_normalise(true)?, convolve_and_normalise(true)?, convolve_and_normalise(false)?);
+    if found != again {
+        return Ok(Outcome::new(f64::INFINITY, 0.0).note("other numbers the second time"));
+    }
+    let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+    // Both round once; their means and deviations differ by the order of float32 sums of at most 512 pixels.
+    let sums = 64.0 * f64::from(f32::EPSILON);
+    Ok(Outcome::within(&found, &expected, |at| {
+        2.0 * rounding(precision) * expected[at].abs() + sums * (1.0 + expected[at].abs())
+    }))
 }
 
 /// What a pixel of the result is made of: tap, channel, value.
@@ -194,7 +259,7 @@ fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
     let length = case.rows() * case.outputs;
     let mut out = gpu.allocate_features(length)?;
     let microseconds =
-        ctx.time(gpu, |_| gpu.convolution(case.shape(), &input, &weight, &bias, None, &mut out))?;
+        ctx.time(gpu, |_| gpu.convolution(case.shape(), &input, &weight, &bias, None, &mut out, None))?;
     let bytes = 2.0 * (pixels * case.inputs + case.outputs * depth + length) as f64;
     Ok(Outcome::default().timed(Timing { microseconds, bytes, flops: 2.0 * (length * depth) as f64 }))
 }

@@ -51,7 +51,15 @@ fn parity(
     let (weight, bias) = (random.normals(channels), random.normals(channels));
     let mut out = poisoned_features(gpu, length)?;
     let (weight_on_gpu, bias_on_gpu) = (uploaded(gpu, &weight)?, uploaded(gpu, &bias)?);
-    let norm = GroupNorm { images, pixels, channels, weight: &weight_on_gpu, bias: &bias_on_gpu, activate };
+    let norm = GroupNorm {
+        images,
+        pixels,
+        channels,
+        weight: &weight_on_gpu,
+        bias: &bias_on_gpu,
+        activate,
+        sums: None,
+    };
     gpu.group_norm(norm, &features(gpu, &input)?, &mut out)?;
 
     let width = channels / GROUPS;
@@ -94,7 +102,8 @@ fn timed(ctx: &Ctx, images: usize, pixels: usize, channels: usize) -> Result<Out
     let input = features(gpu, &Random::new(1).uniforms(length))?;
     let ones = uploaded(gpu, &vec![1f32; channels])?;
     let mut out = gpu.allocate_features(length)?;
-    let norm = || GroupNorm { images, pixels, channels, weight: &ones, bias: &ones, activate: true };
+    let norm =
+        || GroupNorm { images, pixels, channels, weight: &ones, bias: &ones, activate: true, sums: None };
     let microseconds = ctx.time(gpu, |_| gpu.group_norm(norm(), &input, &mut out))?;
     Ok(Outcome::default().timed(Timing { microseconds, bytes: 6.0 * length as f64, flops: 0.0 }))
 }

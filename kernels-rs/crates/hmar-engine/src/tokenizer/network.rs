@@ -12,6 +12,28 @@ use crate::Cancel;
 use crate::load::{Layer, Wanted, Weights};
 use crate::memory::{Allocator, Claim};
 
+/// Pictures between layers.
+pub(super) struct Pictures<B: Backend> {
+    pub(super) features: B::Features,
+    /// Made with the features by every convolution whose result is normalised.
+    sums: B::GroupSums,
+}
+
+impl<B: Backend> Pictures<B> {
+    fn allocate(
+        backend: &B,
+        memory: &Allocator<'_, B>,
+        images: usize,
+        largest: usize,
+        side: usize,
+    ) -> Result<Self> {
+        Ok(Pictures {
+            features: memory.allocate_features(images * largest)?,
+            sums: backend.group_sums(images, side)?,
+        })
+    }
+}
+
 /// What flows through the network: the current activations, two buffers beside them, and its two ends.
 pub(super) struct Activations<B: Backend> {
     /// Pictures that fit.
@@ -19,9 +41,9 @@ pub(super) struct Activations<B: Backend> {
     /// Pictures that are in them.
     pub(super) images: usize,
     pub(super) picture_side: usize,
-    pub(super) current: B::Features,
+    pub(super) current: Pictures<B>,
     normed: B::Features,
-    other: B::Features,
+    other: Pictures<B>,
     /// The latents to decode, `[images, S, S, Z]`.
     pub(super) latents: B::Buffer<f32>,
     /// Pictures or latents in float32, on their way in or out.
@@ -58,9 +80,9 @@ impl<B: Backend> Activations<B> {
             capacity: images,
             images,
             picture_side,
-            current: memory.allocate_features(images * largest)?,
+            current: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
             normed: memory.allocate_features(images * largest)?,
-            other: memory.allocate_features(images * largest)?,
+            other: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
             latents: memory.allocate(images * latent)?,
             values: memory.allocate(images * picture.max(latent))?,
             bytes: memory.allocate(images * picture)?,
@@ -98,14 +120,14 @@ impl<B: Backend> Norm<B> {
         })
     }
 
-    /// Normalises one of the buffers into `normed`.
+    /// Normalises pictures that a convolution made with their sums.
     fn run(
         &self,
         backend: &B,
         images: usize,
         side: usize,
         activate: bool,
-        input: &B::Features,
+        input: &Pictures<B>,
         out: &mut B::Features,
     ) -> Result<()> {
         let norm = GroupNorm {
@@ -115,8 +137,35 @@ impl<B: Backend> Norm<B> {
             weight: &self.weight,
             bias: &self.bias,
             activate,
+            sums: Some(&input.sums),
         };
-        backend.group_norm(norm, input, out)
+        backend.group_norm(norm, &input.features, out)
+    }
+}
+
+impl<B: Backend> Layer<B> {
+    /// Convolves into pictures that are normalised next.
+    fn convolve(
+        &self,
+        backend: &B,
+        shape: ConvolutionShape,
+        input: &B::Features,
+        residual: Option<&B::Features>,
+        out: &mut Pictures<B>,
+    ) -> Result<()> {
+        let Pictures { features, sums } = out;
+        backend.convolution(shape, input, &self.weight, &self.bias, residual, features, Some(sums))
+    }
+
+    /// Convolves into what is not normalised.
+    fn convolve_plainly(
+        &self,
+        backend: &B,
+        shape: ConvolutionShape,
+        input: &B::Features,
+        out: &mut B::Features,
+    ) -> Result<()> {
+        backend.convolution(shape, input, &self.weight, &self.bias, None, out, None)
     }
 }
 
@@ -153,17 +202,16 @@ impl<B: Backend> ResidualBlock<B> {
         let images = *images;
         let shape = same(images, side);
         self.norm1.run(backend, images, side, true, current, normed)?;
-        backend.convolution(shape, normed, &self.conv1.weight, &self.conv1.bias, None, other)?;
+        self.conv1.convolve(backend, shape, normed, None, other)?;
         self.norm2.run(backend, images, side, true, other, normed)?;
-        let Layer { weight, bias } = &self.conv2;
         match &self.shortcut {
             None => {
-                backend.convolution(shape, normed, weight, bias, Some(current), other)?;
+                self.conv2.convolve(backend, shape, normed, Some(&current.features), other)?;
                 activations.step();
             }
             Some(shortcut) => {
-                backend.convolution(shape, current, &shortcut.weight, &shortcut.bias, None, other)?;
-                backend.convolution(shape, normed, weight, bias, Some(other), current)?;
+                shortcut.convolve_plainly(backend, shape, &current.features, &mut other.features)?;
+                self.conv2.convolve(backend, shape, normed, Some(&other.features), current)?;
             }
         }
         Ok(())
@@ -191,7 +239,8 @@ impl<B: Backend> AttentionBlock<B> {
         let images = *images;
         let (pixels, channels) = (side * side, self.norm.channels);
         self.norm.run(backend, images, side, false, current, normed)?;
-        backend.convolution(same(images, side), normed, &self.qkv.weight, &self.qkv.bias, None, other)?;
+        let convolution = same(images, side);
+        self.qkv.convolve_plainly(backend, convolution, normed, &mut other.features)?;
         let shape = AttentionShape {
             sequences: images,
             rows: pixels,
@@ -199,15 +248,8 @@ impl<B: Backend> AttentionBlock<B> {
             head_width: channels,
             spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
         };
-        backend.attention(shape, other, Scores::Scaled(1.0 / (channels as f32).sqrt()), normed)?;
-        backend.convolution(
-            same(images, side),
-            normed,
-            &self.out.weight,
-            &self.out.bias,
-            Some(current),
-            other,
-        )?;
+        backend.attention(shape, &other.features, Scores::Scaled(1.0 / (channels as f32).sqrt()), normed)?;
+        self.out.convolve(backend, convolution, normed, Some(&current.features), other)?;
         activations.step();
         Ok(())
     }
@@ -262,9 +304,9 @@ impl<B: Backend> Level<B> {
                 attention.run(backend, side, activations)?;
             }
         }
-        let Some((Layer { weight, bias }, walk)) = &self.resize else { return Ok(side) };
+        let Some((layer, walk)) = &self.resize else { return Ok(side) };
         let shape = ConvolutionShape { images: activations.images, side, walk: *walk };
-        backend.convolution(shape, &activations.current, weight, bias, None, &mut activations.other)?;
+        layer.convolve(backend, shape, &activations.current.features, None, &mut activations.other)?;
         activations.step();
         Ok(shape.output_side())
     }
@@ -301,7 +343,7 @@ fn convolve<B: Backend>(
     activations: &mut Activations<B>,
 ) -> Result<()> {
     let Activations { images, current, other, .. } = activations;
-    backend.convolution(same(*images, side), current, &layer.weight, &layer.bias, None, other)?;
+    layer.convolve(backend, same(*images, side), &current.features, None, other)?;
     activations.step();
     Ok(())
 }
@@ -323,7 +365,7 @@ impl<B: Backend> Output<B> {
     fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
         let Activations { images, current, normed, .. } = activations;
         self.norm.run(backend, *images, side, true, current, normed)?;
-        backend.convolution(same(*images, side), normed, &self.conv.weight, &self.conv.bias, None, current)
+        self.conv.convolve_plainly(backend, same(*images, side), normed, &mut current.features)
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Shapes {
 pub fn options() -> LoadOptions<'static> {
     LoadOptions {
         precision: Precision::F32,
+        fp8_blocks: false,
         allow_non_finite: false,
         cancel: Cancel::default(),
         progress: &|_, _| {},

@@ -143,6 +143,8 @@ impl Backend for CpuBackend {
     type Builder = CpuMatrixBuilder;
     type Recording = ();
     type Mark = ();
+    /// A picture is summed when it is normalised.
+    type GroupSums = ();
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
@@ -177,6 +179,10 @@ impl Backend for CpuBackend {
         size_of::<f32>()
     }
 
+    fn group_sums(&self, _images: usize, _side: usize) -> Result<()> {
+        Ok(())
+    }
+
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
         CpuBuffer::zeroed(length).ok_or_else(|| {
             out_of_memory("a buffer", length.saturating_mul(size_of::<T>()))
@@ -191,6 +197,17 @@ impl Backend for CpuBackend {
 
     fn download<T: Pod + Send + Sync>(&self, buffer: &CpuBuffer<T>, data: &mut [T]) -> Result<()> {
         data.copy_from_slice(&buffer.as_slice()[..data.len()]);
+        Ok(())
+    }
+
+    fn copy<T: Pod + Send + Sync>(
+        &self,
+        length: usize,
+        from: &CpuBuffer<T>,
+        to: &mut CpuBuffer<T>,
+        at: usize,
+    ) -> Result<()> {
+        to.as_mut_slice()[at..at + length].copy_from_slice(&from.as_slice()[..length]);
         Ok(())
     }
 
@@ -612,7 +629,7 @@ impl Backend for CpuBackend {
         bias: &CpuBuffer<f32>,
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
-        self.convolution(shape, input, weight, bias, None, out)
+        self.convolution(shape, input, weight, bias, None, out, None)
     }
 
     fn convolution(
@@ -623,6 +640,7 @@ impl Backend for CpuBackend {
         bias: &CpuBuffer<f32>,
         residual: Option<&CpuBuffer<f32>>,
         out: &mut CpuBuffer<f32>,
+        _sums: Option<&mut ()>,
     ) -> Result<()> {
         let MatrixShape { outputs, inputs: channels, taps } = weight.shape;
         let rows = shape.images * shape.output_side() * shape.output_side();

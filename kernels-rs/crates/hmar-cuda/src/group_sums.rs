@@ -1,0 +1,55 @@
+//! What GroupNorm needs of a picture, made by the convolution that made the picture.
+
+use std::num::NonZeroUsize;
+
+use cudarc::driver::sys::CUdeviceptr;
+use hmar_error::Result;
+
+use crate::backend::CudaBackend;
+use crate::buffer::CudaBuffer;
+use crate::kernels::DevicePointer;
+
+/// GroupNorm's groups.
+pub(crate) const GROUPS: usize = 32;
+
+/// Bytes of a pair of float32.
+pub(crate) const PAIR: usize = 8;
+
+/// Pixels of a part at least, and parts of small pictures at most: what room is made for.
+const PART_PIXELS: usize = 64;
+const SMALL_PARTS: usize = 64;
+
+/// Sums and sums of squares of groups of channels, `[images, groups, parts]`.
+pub struct CudaGroupSums {
+    sums: CudaBuffer<f32>,
+    most_parts: usize,
+    /// Parts that each group was summed in; none where it was not.
+    parts: Option<NonZeroUsize>,
+}
+
+impl CudaGroupSums {
+    /// The parts they were made in, if they were made.
+    pub(crate) fn parts(&self) -> Option<usize> {
+        self.parts.map(NonZeroUsize::get)
+    }
+
+    /// Says in how many parts the next convolution makes them: whether there is room.
+    pub(crate) fn expect(&mut self, parts: usize) -> bool {
+        self.parts = NonZeroUsize::new(parts).filter(|parts| parts.get() <= self.most_parts);
+        self.parts.is_some()
+    }
+}
+
+impl DevicePointer for CudaGroupSums {
+    fn pointer(&self) -> CUdeviceptr {
+        self.sums.pointer()
+    }
+}
+
+impl CudaBackend {
+    pub(crate) fn new_group_sums(&self, images: usize, side: usize) -> Result<CudaGroupSums> {
+        let most_parts = (side * side).div_ceil(PART_PIXELS).max(SMALL_PARTS);
+        let length = images * GROUPS * most_parts * PAIR / size_of::<f32>();
+        Ok(CudaGroupSums { sums: CudaBuffer::zeroed(&self.context, length)?, most_parts, parts: None })
+    }
+}
