@@ -1,4 +1,4 @@
-import type { Device, Dtype } from '@hmar/native'
+import type { Arithmetic, Device } from '@hmar/native'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 
 /** Reads a number; what range it must lie in is the library's to say. */
@@ -29,7 +29,8 @@ export const gather = (value: string, earlier: readonly string[] = []) => [...ea
 /** Where and how to compute. */
 export interface RuntimeOptions {
   readonly device: Device
-  readonly dtype: Dtype
+  readonly dtype: Arithmetic
+  readonly batchInvariant?: boolean | undefined
   readonly threads?: number | undefined
 }
 
@@ -38,15 +39,22 @@ export const withRuntimeOptions = (command: Command) =>
     .addOption(new Option('--device <device>', 'auto, cpu, cuda or cuda:<n>').default('auto'))
     .addOption(
       new Option('--dtype <dtype>', 'precision of weights and products')
-        .choices(['f32', 'bf16'])
+        .choices(['f32', 'bf16', 'fp8'])
         .default('f32'),
     )
+    .option('--batch-invariant', 'the same picture whatever is generated beside it; slower on a GPU')
     .addOption(new Option('--threads <n>', 'CPU threads (default: one a core)').argParser(count(1024)))
 
 /** Of a command's options, those that say where and how to compute. */
-export const runtimeOptions = ({ device, dtype, threads }: RuntimeOptions): RuntimeOptions => ({
+export const runtimeOptions = ({
   device,
   dtype,
+  batchInvariant,
+  threads,
+}: RuntimeOptions): RuntimeOptions => ({
+  device,
+  dtype,
+  batchInvariant,
   threads,
 })
 

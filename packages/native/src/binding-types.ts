@@ -8,6 +8,12 @@ import type { Pass } from '@hmar/core'
 /** Precision that weights are kept and multiplied in; sums are float32 in both. */
 export type Dtype = 'f32' | 'bf16'
 
+/**
+ * What a model is multiplied in: a precision, or `'fp8'`: bfloat16, but for the linear layers of the blocks, whose weights are
+ * e4m3 with a scale an output and whose inputs are rounded to e4m3 with a scale a row.
+ */
+export type Arithmetic = Dtype | 'fp8'
+
 /** A flag the native code polls between pieces of work. */
 export interface CancelToken {
   cancel(): void
@@ -18,7 +24,8 @@ export type NativeProgress = (done: number, total: number) => void
 
 export interface NativeLoadOptions {
   readonly device: string
-  readonly dtype: Dtype
+  readonly dtype: Arithmetic
+  readonly batchInvariant?: boolean | undefined
   readonly threads?: number | undefined
   readonly allowNonFinite?: boolean | undefined
 }

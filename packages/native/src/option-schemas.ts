@@ -10,6 +10,7 @@ export const deviceSchema = z.custom<Device>(
   "must be 'auto', 'cpu', 'cuda' or 'cuda:1'",
 )
 export const dtypeSchema = z.enum(['f32', 'bf16'])
+export const arithmeticSchema = z.enum(['f32', 'bf16', 'fp8'])
 export const threadsSchema = z.number().int().min(1).max(1024)
 export const modeSchema = z.enum(['next-scale', 'var'])
 export const signalSchema = z.custom<AbortSignal>(
