@@ -7,7 +7,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions: [...conditions, 'node', 'import', 'module', 'default'] } },
   test: {
-    include: ['{packages,apps}/*/src/**/*.test.ts', 'scripts/**/*.test.mjs'],
+    include: ['{packages,apps}/*/src/**/*.test.ts', 'scripts/**/*.test.mjs', 'examples/*.test.ts'],
     pool: 'forks',
     testTimeout: 30_000,
   },

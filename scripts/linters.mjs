@@ -5,6 +5,7 @@ export const linters = [
   ['biome', ['ci', '.']],
   ['knip', []],
   ['turbo', ['run', 'typecheck', '--output-logs=errors-only']],
+  ['typedoc', ['--emit', 'none', '--logLevel', 'Warn']],
   ['cargo', ['fmt', ...kernels, '--all', '--check']],
   ['cargo', ['clippy', ...kernels, '--workspace', '--all-targets', '--quiet', '--', '-D', 'warnings']],
 ]

@@ -83,6 +83,7 @@ export class HmarError extends Error {
     assignDetails(this, details)
   }
 
+  /** @internal */
   get [marker](): true {
     return true
   }
@@ -112,6 +113,7 @@ export class HmarRangeError extends RangeError {
     assignDetails(this, details)
   }
 
+  /** @internal */
   get [marker](): true {
     return true
   }

@@ -16,6 +16,7 @@ export type Arithmetic = Dtype | 'fp8'
 
 /** A flag the native code polls between pieces of work. */
 export interface CancelToken {
+  /** Raises the flag. */
   cancel(): void
 }
 

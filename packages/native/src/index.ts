@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-export type { Arithmetic, Dtype } from './binding-types.js'
+export type { Arithmetic, CancelToken, Dtype } from './binding-types.js'
 export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
 export { findTokenizerFile, isFile, isFolder, namedFile } from './checkpoint-folder.js'
 export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'

@@ -23,6 +23,7 @@ export abstract class Resource implements AsyncDisposable {
     return this.#closing
   }
 
+  /** As {@link close}: for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

@@ -40,7 +40,7 @@ const MeasuredTimings = z.object({ passMs: times.min(1), decodeMs: z.number().mi
  * other.cost(sampler.model.config, { ...options, device }).milliseconds
  * ```
  *
- * @throws {@link HmarRangeError} if the times are not those of the cost's passes.
+ * @throws {HmarRangeError} if the times are not those of the cost's passes.
  */
 export function profileDevice({ cost, timings }: MeasuredRun): DeviceProfile {
   const { passMs, decodeMs } = checkOptions('The timings', MeasuredTimings, timings)

@@ -40,7 +40,7 @@ export const unguided: Guidance = { nextScale: 'linear', scale: 0, power: 1, mas
 /**
  * Checks guidance against a pyramid.
  *
- * @throws {@link HmarError} `SCHEDULE_INVALID` for a list of the wrong length; {@link HmarRangeError} for an interval
+ * @throws {HmarError} `SCHEDULE_INVALID` for a list of the wrong length; {@link HmarRangeError} for an interval
  * that leaves the pyramid.
  */
 export function checkGuidance({ nextScale, scales }: Guidance, pyramid: Pyramid): void {

@@ -9,7 +9,7 @@ export function invalid(reason: string, details: HmarErrorDetails = {}): HmarErr
 /**
  * Checks data that was read.
  *
- * @throws {@link HmarError} `SCHEDULE_INVALID` with everything that is wrong, by path.
+ * @throws {HmarError} `SCHEDULE_INVALID` with everything that is wrong, by path.
  */
 export function parseData<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value)

@@ -30,7 +30,7 @@ export function valueAt(values: PerScale, scale: number, scaleCount: number): nu
 /**
  * Checks that a list has a value for each scale.
  *
- * @throws {@link HmarError} `SCHEDULE_INVALID`.
+ * @throws {HmarError} `SCHEDULE_INVALID`.
  */
 export function checkLength(name: string, values: PerScale | string, pyramid: Pyramid): void {
   if (typeof values === 'object' && 'length' in values && values.length !== pyramid.length)

@@ -54,7 +54,7 @@ export class Plan implements PassList {
    * own functions with it. Revision by the next pass comes on top.
    *
    * @returns `[p²]`, 1 where a position is open; all that were where editing left fewer.
-   * @throws {@link HmarError} `SCHEDULE_INVALID` for scores of a caller's function that are not one number a position.
+   * @throws {HmarError} `SCHEDULE_INVALID` for scores of a caller's function that are not one number a position.
    */
   openAfter(state: PassState): Uint8Array {
     const { positions = { kind: 'least-confident' } } = this.passes[state.index] as Pass

@@ -15,7 +15,7 @@ export type Refinement = z.infer<typeof Refinement>
  *
  * @param scale - From 1, for the message.
  * @param side - p_k.
- * @throws {@link HmarError} `SCHEDULE_INVALID`, naming the scale and both numbers.
+ * @throws {HmarError} `SCHEDULE_INVALID`, naming the scale and both numbers.
  */
 export function commitsOf(refinement: Refinement, scale: number, side: number): readonly number[] {
   const tokens = side * side

@@ -28,7 +28,7 @@ export interface Counts {
  *
  * @param commits - What each would commit without revision.
  * @param scale - From 1, for the message.
- * @throws {@link HmarError} `SCHEDULE_INVALID`, naming the scale.
+ * @throws {HmarError} `SCHEDULE_INVALID`, naming the scale.
  */
 export function revised(commits: readonly number[], revision: Revision, scale: number): Counts[] {
   let committed = 0

@@ -37,7 +37,7 @@ const filters = ['temperature', 'topK', 'topP', 'minP'] as const
 /**
  * Checks that lists have a value for each scale.
  *
- * @throws {@link HmarError} `SCHEDULE_INVALID`.
+ * @throws {HmarError} `SCHEDULE_INVALID`.
  */
 export function checkSampling(sampling: Sampling, pyramid: Pyramid): void {
   for (const name of filters) checkLength(name, sampling[name], pyramid)

@@ -96,7 +96,7 @@ export class Schedule {
   /**
    * One next-scale pass a scale, without guidance or filters.
    *
-   * @throws {@link HmarError} `CONFIG_INVALID` if the sides are no pyramid.
+   * @throws {HmarError} `CONFIG_INVALID` if the sides are no pyramid.
    */
   static forPyramid(pyramid: Pyramid): Schedule {
     return new Schedule(
@@ -148,7 +148,7 @@ export class Schedule {
    * Reads what {@link Schedule.toJSON} wrote.
    *
    * @param functions - The caller's own ways of choosing positions, by the names under which they were stored.
-   * @throws {@link HmarError} `SCHEDULE_INVALID`, also where a function is missing.
+   * @throws {HmarError} `SCHEDULE_INVALID`, also where a function is missing.
    */
   static fromJSON(value: unknown, functions: Readonly<Record<string, ScorePositions>> = {}): Schedule {
     const { revisions, guidance, sampling, positions, ...json } = parseData(ScheduleJson, value)
@@ -178,7 +178,7 @@ export class Schedule {
    *
    * @param model - The model that a configuration of HMAR's is for: what the file leaves out is the model's default.
    * Without it, `depth` has to name a preset.
-   * @throws {@link HmarError} `SCHEDULE_INVALID`.
+   * @throws {HmarError} `SCHEDULE_INVALID`.
    */
   static parse(text: string, model?: DefaultModel): Schedule {
     const value = parseText(text)
@@ -229,7 +229,7 @@ export class Schedule {
    *
    * @param scale - From 1.
    * @param refinement - `[p²]` for no masked pass; else numbers that sum to p², or a curve over so many steps.
-   * @throws {@link HmarRangeError} if there is no such scale; {@link HmarError} `SCHEDULE_INVALID` if the numbers do not
+   * @throws {HmarRangeError} if there is no such scale; {@link HmarError} `SCHEDULE_INVALID` if the numbers do not
    * sum to p².
    */
   refine(scale: number, refinement: Refinement): Schedule {
@@ -250,7 +250,7 @@ export class Schedule {
    *
    * @param scale - From 1.
    * @param revision - `[]` for none.
-   * @throws {@link HmarRangeError} if there is no such scale; {@link HmarError} `SCHEDULE_INVALID` if more tokens are
+   * @throws {HmarRangeError} if there is no such scale; {@link HmarError} `SCHEDULE_INVALID` if more tokens are
    * revised than are committed.
    */
   revise(scale: number, revision: Revision): Schedule {
@@ -268,7 +268,7 @@ export class Schedule {
    * ```
    *
    * @param scale - The one scale that it is for, from 1. Defaults to all.
-   * @throws {@link HmarRangeError} if there is no such choice or scale; {@link HmarError} `SCHEDULE_INVALID` for an order
+   * @throws {HmarRangeError} if there is no such choice or scale; {@link HmarError} `SCHEDULE_INVALID` for an order
    * that is none of the scale's, or two functions of one name.
    */
   positions(choice: PositionChoice, scale?: number): Schedule {
@@ -293,7 +293,7 @@ export class Schedule {
   /**
    * Sets the guidance; what is left out stays as it was.
    *
-   * @throws {@link HmarRangeError} for values out of their range; {@link HmarError} `SCHEDULE_INVALID` for a list of the
+   * @throws {HmarRangeError} for values out of their range; {@link HmarError} `SCHEDULE_INVALID` for a list of the
    * wrong length.
    */
   guidance(options: GuidanceOptions): Schedule {
@@ -304,7 +304,7 @@ export class Schedule {
   /**
    * Sets how tokens are drawn; what is left out stays as it was.
    *
-   * @throws {@link HmarRangeError} for values out of their range; {@link HmarError} `SCHEDULE_INVALID` for a list of the
+   * @throws {HmarRangeError} for values out of their range; {@link HmarError} `SCHEDULE_INVALID` for a list of the
    * wrong length.
    */
   sampling(options: SamplingOptions): Schedule {
@@ -316,7 +316,7 @@ export class Schedule {
    * The passes, one by one, as the engine runs them.
    *
    * @param model - The model's configuration: a schedule that does not fit it is refused.
-   * @throws {@link HmarError} `SCHEDULE_INVALID`.
+   * @throws {HmarError} `SCHEDULE_INVALID`.
    */
   compile(model?: ScheduledModel): Plan {
     if (model !== undefined) this.#checkFits(model)
@@ -330,7 +330,7 @@ export class Schedule {
    * The schedule in words: a table with a line a scale.
    *
    * @param model - Adds each scale's share of the arithmetic on this model.
-   * @throws {@link HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model.
+   * @throws {HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model.
    */
   explain(model?: ModelConfig): string {
     return explain(this.#data, this.compile(model), model && this.cost(model))
@@ -344,7 +344,7 @@ export class Schedule {
   /**
    * What the schedule costs on a model, before it runs.
    *
-   * @throws {@link HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model; {@link HmarRangeError} for bad
+   * @throws {HmarError} `SCHEDULE_INVALID` if the schedule does not fit the model; `HmarRangeError` for bad
    * options.
    */
   cost(model: ModelConfig, options: CostOptions = {}): ScheduleCost {

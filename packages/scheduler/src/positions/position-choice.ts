@@ -70,7 +70,7 @@ export function choiceAt(positions: PositionsByScale, scale: number): PositionDa
 /**
  * Checks choices against a pyramid.
  *
- * @throws {@link HmarError} `SCHEDULE_INVALID`, naming the scale.
+ * @throws {HmarError} `SCHEDULE_INVALID`, naming the scale.
  */
 export function checkPositions(positions: PositionsByScale, pyramid: Pyramid): void {
   if (!('kind' in positions) && positions.length !== pyramid.length)

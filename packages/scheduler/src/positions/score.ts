@@ -42,7 +42,7 @@ export function scorePositions(
  * position among equal ones (§4).
  *
  * @returns `[p²]`, 1 where a position is open.
- * @throws {@link HmarError} `SCHEDULE_INVALID` for scores that are not one number a position.
+ * @throws {HmarError} `SCHEDULE_INVALID` for scores that are not one number a position.
  */
 export function openAfter(
   { pass, index, open }: Pick<PassState, 'pass' | 'index' | 'open'>,
