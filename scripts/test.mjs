@@ -1,4 +1,5 @@
-// Every test of both languages; with --lint every linter counts as a test, too. The last line is the sum.
+// Every test of both languages; with --lint also the linters, each as a test, and the checks of what would be published.
+// The last line is the sum.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,8 +14,10 @@ process.exitCode = failed === 0 ? 0 : 1
 
 async function runAll() {
   const results = []
-  if (process.argv.includes('--lint')) for (const linter of linters) results.push(await lint(...linter))
-  results.push(await testRust(), await testTypeScript())
+  const thorough = process.argv.includes('--lint')
+  if (thorough) for (const linter of linters) results.push(await lint(...linter))
+  results.push(await testRust(), await runVitest())
+  if (thorough) results.push(await runVitest('--config', 'checks/vitest.config.mjs'))
   return results
 }
 
@@ -34,11 +37,12 @@ async function testRust() {
   return withOutcome(ok, countCargo(output))
 }
 
-async function testTypeScript() {
+async function runVitest(...options) {
   const folder = mkdtempSync(join(tmpdir(), 'hmar-test-'))
   const report = join(folder, 'vitest.json')
   const { ok } = await run('vitest', [
     'run',
+    ...options,
     '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${report}`,

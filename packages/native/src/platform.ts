@@ -1,12 +1,15 @@
-import { familySync, MUSL, versionSync } from 'detect-libc'
-
 /** What decides which build of the addon fits. */
 export interface Host {
   readonly os: string
   readonly cpu: string
   /** The C library, on Linux. */
-  readonly libc?: { readonly family: 'glibc' | 'musl'; readonly version: string | null }
+  readonly libc?: Libc
   readonly node: string
+}
+
+interface Libc {
+  readonly family: 'glibc' | 'musl'
+  readonly version?: string
 }
 
 /** The platforms that addons are built for, as they stand in the addon's file name. */
@@ -25,9 +28,7 @@ export type Triple = (typeof supportedTriples)[number]
 /** The machine and the Node this runs on. */
 export function thisHost(): Host {
   const { platform: os, arch: cpu, versions } = process
-  if (os !== 'linux') return { os, cpu, node: versions.node }
-  const family = familySync() === MUSL ? 'musl' : 'glibc'
-  return { os, cpu, libc: { family, version: versionSync() }, node: versions.node }
+  return { os, cpu, ...(os === 'linux' && { libc: thisLibc() }), node: versions.node }
 }
 
 /** The build for a host; undefined where there is none. */
@@ -39,9 +40,16 @@ export const platformPackage = (triple: Triple) => `@hmar/native-${triple}`
 
 /** A host in words, e.g. `linux x64, glibc 2.36, Node 22.11.0`. */
 export const describeHost = ({ os, cpu, libc, node }: Host) =>
-  [`${os} ${cpu}`, libc && `${libc.family} ${libc.version ?? '(version unknown)'}`, `Node ${node}`]
+  [`${os} ${cpu}`, libc && [libc.family, libc.version].filter(Boolean).join(' '), `Node ${node}`]
     .filter(Boolean)
     .join(', ')
+
+// Node's report names the glibc it runs on; a Node without one is built for musl.
+function thisLibc(): Libc {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+  const version = header.glibcVersionRuntime
+  return version === undefined ? { family: 'musl' } : { family: 'glibc', version }
+}
 
 function abi({ os, libc }: Host): string {
   if (os === 'win32') return '-msvc'
