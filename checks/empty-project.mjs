@@ -10,16 +10,17 @@ import { runTool } from './run-tool.mjs'
  *
  * @param {Record<string, string>} dependencies
  * @param {string[]} options - for `npm install`
+ * @param {Record<string, string>} env - variables for it
  */
-export function emptyProject(dependencies, options = []) {
+export function emptyProject(dependencies, options = [], env = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'hmar-empty-'))
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, dependencies }))
   cpSync(join(root, 'checks', 'consumers'), folder, { recursive: true })
-  runTool('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...options], folder)
+  runTool('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...options], { folder, env })
   return {
     folder,
     /** What a program prints. */
-    run: (file, ...args) => runTool(process.execPath, [join(folder, file), ...args], folder).trim(),
+    run: (file, ...args) => runTool(process.execPath, [join(folder, file), ...args], { folder }).trim(),
     remove: () => rmSync(folder, { recursive: true }),
   }
 }

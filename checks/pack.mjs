@@ -10,7 +10,7 @@ export default function pack({ provide }) {
   const tarballs = {}
   for (const { name, folder: source } of [...publishedPackages(), ...builtPlatforms(folder)]) {
     tarballs[name] = join(folder, `${name.replace('@hmar/', '')}.tgz`)
-    runTool('pnpm', ['pack', '--out', tarballs[name]], source)
+    runTool('pnpm', ['pack', '--out', tarballs[name]], { folder: source })
   }
   provide('tarballs', tarballs)
   return () => rmSync(folder, { recursive: true })

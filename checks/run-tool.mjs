@@ -3,19 +3,23 @@ import { delimiter, join } from 'node:path'
 import { root } from '../scripts/run.mjs'
 
 /**
- * Runs a tool, by default one of the repository's, and returns what it printed.
+ * Runs a program, the repository's tools by name, and returns what it printed.
  *
+ * @param {{ folder?: string, env?: Record<string, string>, minutes?: number }} options - where, with which variables
+ * beside the usual ones, and how long it may take
  * @throws with all of its output, if it exits with anything but 0
  */
-export function runTool(command, args, folder = root) {
+export function runTool(command, args, { folder = root, env = {}, minutes = 10 } = {}) {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
     cwd: folder,
     encoding: 'utf8',
-    env: environment(),
+    env: { ...environment(), ...env },
+    maxBuffer: 1 << 28,
+    timeout: minutes * 60_000,
     shell: process.platform === 'win32',
   })
   if (status !== 0)
-    throw new Error(`${[command, ...args].join(' ')} failed.\n${stdout}${stderr}`, { cause: error })
+    throw new Error(`${[command, ...args].join(' ')} failed.\n${stdout}${stderr}${error?.message ?? ''}`)
   return stdout
 }
 

@@ -7,10 +7,11 @@ import { root } from './run.mjs'
  */
 
 /** The libraries and the command line, as they stand in the workspace: all of `packages` that is published. */
-export const publishedPackages = () => packagesIn(join(root, 'packages'))
+export const publishedPackages = (repository = root) => packagesIn(join(repository, 'packages'))
 
 /** The packages that hold the addon, one for each platform. */
-export const platformPackages = () => packagesIn(join(root, 'packages', 'native', 'npm'))
+export const platformPackages = (repository = root) =>
+  packagesIn(join(repository, 'packages', 'native', 'npm'))
 
 /**
  * The entry points of a library as its users get them: the name they import, and the files of both module systems.
