@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export type { TokenMaps } from '@hmar/core'
+export { HmarError, type HmarErrorCode, HmarRangeError, type TokenMaps } from '@hmar/core'
 export { HmarImage, type ImageFormat } from '@hmar/tokenizer'
 export type { DeviceMemory, OperationTime } from './device-use.js'
 export type { EditOptions, EditResult, InterpolateOptions, Source, VaryOptions } from './edit.js'
