@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { runTool } from '../checks/run-tool.mjs'
 
 /**
  * A registry of our own on this machine alone, which takes what anyone publishes and gets all but our packages from npm.
@@ -16,17 +17,14 @@ export async function startRegistry(folder) {
   mkdirSync(folder)
   const config = join(folder, 'config.yaml')
   writeFileSync(config, settings(folder))
-  const child = spawn(
-    'npx',
-    ['--yes', 'verdaccio@6.8.0', '--config', config, '--listen', `127.0.0.1:${port}`],
-    {
-      cwd: folder,
-      stdio: ['ignore', 'ignore', 'inherit'],
-      // npx and what it starts end together.
-      detached: true,
-    },
-  )
-  const kill = () => process.kill(-child.pid, 'SIGTERM')
+  writeFileSync(join(folder, 'package.json'), JSON.stringify(verdaccio))
+  runTool('npm', ['install', '--no-audit', '--no-fund'], { folder })
+  const program = join(folder, 'node_modules', 'verdaccio', 'bin', 'verdaccio')
+  const child = spawn(process.execPath, [program, '--config', config, '--listen', `127.0.0.1:${port}`], {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  const kill = () => child.kill()
   const stop = async () => {
     if (child.exitCode !== null) return
     const gone = once(child, 'exit')
@@ -41,6 +39,13 @@ export async function startRegistry(folder) {
   }
   await stop()
   throw new Error('The registry does not answer.')
+}
+
+const verdaccio = {
+  private: true,
+  dependencies: { verdaccio: '6.8.0' },
+  // A dependency asks for this by a tag, which mirrors of npm may lack.
+  overrides: { 'node-fetch': '2.6.7' },
 }
 
 const settings = (folder) => `
