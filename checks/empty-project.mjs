@@ -27,7 +27,7 @@ export function emptyProject(dependencies, options = [], env = {}) {
 
 /** The digest that `checks/consumers` have to print: of the pixels that the repository's builds make. */
 export function digestOfRepository(repository = root) {
-  const folder = join(repository, 'apps', 'demo', 'node_modules', '.check')
+  const folder = join(repository, 'packages', 'cli', 'node_modules', '.check')
   mkdirSync(folder, { recursive: true })
   try {
     cpSync(join(repository, 'checks', 'consumers', 'generate.mjs'), join(folder, 'generate.mjs'))

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { delimiter, join } from 'node:path'
+import { delimiter, isAbsolute, join } from 'node:path'
 import { root } from '../scripts/run.mjs'
 
 /**
@@ -16,7 +16,8 @@ export function runTool(command, args, { folder = root, env = {}, minutes = 10 }
     env: { ...environment(), ...env },
     maxBuffer: 1 << 28,
     timeout: minutes * 60_000,
-    shell: process.platform === 'win32',
+    // Windows runs the .cmd files of tools only through a shell.
+    shell: process.platform === 'win32' && !isAbsolute(command),
   })
   if (status !== 0)
     throw new Error(`${[command, ...args].join(' ')} failed.\n${stdout}${stderr}${error?.message ?? ''}`)
