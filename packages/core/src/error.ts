@@ -34,7 +34,7 @@ export const errorCodes = [
   'IMAGE_INVALID',
   /** A package that was asked for by name is not installed. */
   'PACKAGE_MISSING',
-  /** The native addon is not there or cannot be loaded on this machine. */
+  /** The native addon is not there, is of another version, or cannot be loaded on this machine. */
   'ADDON_MISSING',
   /** The device is not there, or cannot be used. */
   'DEVICE_UNAVAILABLE',
