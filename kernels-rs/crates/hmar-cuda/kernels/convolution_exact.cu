@@ -53,7 +53,7 @@ __device__ void convolve(const float* __restrict__ input, const float4* __restri
   }
 }
 
-// Left to itself the compiler spills there, to have three blocks on a multiprocessor.
+// For sm_120 the compiler, left to itself, spills so as to have three blocks on a multiprocessor.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
 #define BOUNDS __launch_bounds__(256, 2)
 #else
