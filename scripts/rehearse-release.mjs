@@ -123,5 +123,5 @@ function assertPublished(name, version) {
 }
 
 function workingTree() {
-  return runTool('git', ['status', '--porcelain', '--ignored']) + runTool('git', ['rev-parse', 'HEAD'])
+  return runTool('git', ['status', '--porcelain', '--ignored'])
 }
