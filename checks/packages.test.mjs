@@ -18,9 +18,10 @@ describe.each(publishedPackages())('$name', ({ name, manifest }) => {
   })
 
   // A command has no types.
-  it.skipIf(manifest.bin)('has types that are right for every way of importing it', () => {
-    runTool('attw', ['--profile', 'node16', tarballs[name]])
-  })
+  if (!manifest.bin)
+    it('has types that are right for every way of importing it', () => {
+      runTool('attw', ['--profile', 'node16', tarballs[name]])
+    })
 
   it('holds its builds, its licence and its README, and no sources, tests or workspace ranges', () => {
     const files = fromTarball(name, '-tzf').trim().split(/\r?\n/)
