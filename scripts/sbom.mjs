@@ -28,7 +28,7 @@ function crates() {
   const crate = join(root, 'kernels-rs', 'crates', 'hmar-napi')
   runTool('cargo', [
     ...['cyclonedx', '--manifest-path', join(crate, 'Cargo.toml'), '--format', 'json'],
-    ...['--spec-version', '1.5', '--override-filename', 'addon.cdx'],
+    ...['--spec-version', '1.5', '--target', 'all', '--override-filename', 'addon.cdx'],
   ])
   return join(crate, 'addon.cdx.json')
 }
