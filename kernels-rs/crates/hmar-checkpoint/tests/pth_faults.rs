@@ -126,6 +126,14 @@ fn row_7_values_and_bytes_have_a_budget() {
     pickle_refused(huge, Code::CheckpointRefused, "`data.pkl` has");
     let text = Pickle::new().raw(b"X\xff\xff\xff\xffshort");
     pickle_refused(text, Code::CheckpointCorrupt, "ends in the middle");
+    let mut remembered = Pickle::new().raw(b"N");
+    for slot in 0..=1_000_000u32 {
+        remembered = remembered.raw(b"r").raw(&slot.to_le_bytes());
+    }
+    pickle_refused(remembered, Code::CheckpointRefused, "remembers more than 1000000 values");
+    // Every tensor copies its shape, which thousands can share.
+    let tensor = PickledTensor::contiguous("weight", "0", &[1; 9], Dtype::F32);
+    pickle_refused(Pickle::new().state_dict(&[tensor]), Code::CheckpointRefused, "more than 8 dimensions");
     let name = Pickle::new().raw(b"c").raw(&vec![b'a'; 1 << 20]);
     pickle_refused(name, Code::CheckpointCorrupt, "does not end");
 }
