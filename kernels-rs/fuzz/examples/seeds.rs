@@ -64,8 +64,10 @@ fn state_pickle(source: &dyn TensorSource) -> Vec<u8> {
 /// The files that PyTorch wrote for the reader's tests.
 fn fixtures() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/hmar-checkpoint/tests/fixtures");
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).expect("the tests are there").map(|entry| entry.expect("it is listed").path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .expect("the tests are there")
+        .map(|entry| entry.expect("it is listed").path())
+        .collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "pth"));
     paths.sort();
     paths.iter().map(|path| fs::read(path).expect("it is listed")).collect()
@@ -75,7 +77,8 @@ fn fixtures() -> Vec<Vec<u8>> {
 fn pickle_of(archive: &[u8]) -> Option<Vec<u8>> {
     let find = |pattern: &[u8]| archive.windows(pattern.len()).position(|window| window == pattern);
     let start = find(&[0x80, 2])?;
-    let length = archive[start..].windows(4).position(|window| window == b"PK\x07\x08" || window == b"PK\x03\x04")?;
+    let length =
+        archive[start..].windows(4).position(|window| window == b"PK\x07\x08" || window == b"PK\x03\x04")?;
     Some(archive[start..start + length].to_vec())
 }
 

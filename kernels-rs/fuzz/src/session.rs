@@ -37,8 +37,7 @@ pub fn request(keep: Option<Kept>) -> Request {
         smooth: false,
     };
     let (next_scale, masked) = (PassKind::NextScale, PassKind::Masked);
-    let passes =
-        vec![pass(next_scale, 0, 1), pass(next_scale, 1, 1), pass(masked, 1, 1), pass(masked, 1, 2)];
+    let passes = vec![pass(next_scale, 0, 1), pass(next_scale, 1, 1), pass(masked, 1, 1), pass(masked, 1, 2)];
     Request {
         labels: vec![0, 3],
         plan: Plan { passes },

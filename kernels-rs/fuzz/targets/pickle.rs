@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use hmar_fuzz::support::zip::{Member, archive};
-use hmar_fuzz::support::pth_members;
 use hmar_fuzz::read_everything;
+use hmar_fuzz::support::pth_members;
+use hmar_fuzz::support::zip::{Member, archive};
 use libfuzzer_sys::fuzz_target;
 
 /// Storages of several sizes, named as PyTorch names them.

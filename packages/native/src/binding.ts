@@ -20,10 +20,15 @@ export function binding(): NativeBinding {
   return loaded
 }
 
-/** Tries the addon that was built in this repository, then the platform's package. */
+/**
+ * Loads the addon that `NAPI_RS_NATIVE_LIBRARY_PATH` names, as loaders of napi-rs do; else the one that was built in this
+ * repository, or the platform's package.
+ */
 export function loadBinding(host: Host, load: (id: string) => NativeBinding): NativeBinding {
   const triple = platformTriple(host)
-  const candidates = triple ? [`../addon/hmar.${triple}.node`, `@hmar/native-${triple}`] : []
+  const { NAPI_RS_NATIVE_LIBRARY_PATH: named } = process.env
+  const known = triple ? [`../addon/hmar.${triple}.node`, `@hmar/native-${triple}`] : []
+  const candidates = named ? [named] : known
   const failures: string[] = []
   for (const candidate of candidates) {
     try {

@@ -2,9 +2,9 @@
 
 mod support;
 
+use hmar_checkpoint::{Dtype, open};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use hmar_checkpoint::{Dtype, open};
 use support::pickle::{Pickle, PickledTensor};
 use support::{four_floats, pth, write};
 

@@ -134,6 +134,7 @@ fn contents(bytes: Vec<u8>) -> Result<Vec<(TensorInfo, Vec<u32>)>, Error> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of files take Miri too long")]
 fn row_1_truncated_at_any_byte() {
     for (name, bytes) in readable() {
         for length in 0..bytes.len() {
@@ -143,6 +144,7 @@ fn row_1_truncated_at_any_byte() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of files take Miri too long")]
 fn no_byte_changes_unseen() {
     for (name, bytes) in readable() {
         let original = contents(bytes.clone()).unwrap();

@@ -116,7 +116,8 @@ impl Plan {
 }
 
 fn invalid(scale: usize, what: &str, expected: &str) -> Error {
-    let error = Error::new(Code::PlanInvalid, format!("Scale {} of the plan {what}.", scale.saturating_add(1)));
+    let error =
+        Error::new(Code::PlanInvalid, format!("Scale {} of the plan {what}.", scale.saturating_add(1)));
     if expected.is_empty() { error } else { error.expected(expected) }
 }
 
