@@ -1,5 +1,4 @@
 // The tests that call the addon, with the addon under AddressSanitizer: npm run test:asan [-- what vitest shall run]
-import { execFileSync } from 'node:child_process'
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { prepare } from './prepare.mjs'
@@ -25,12 +24,12 @@ if (!built || !(await prepare())) process.exit(1)
 const addon = join(folder, 'hmar.node')
 copyFileSync(join(folder, target, 'debug', 'libhmar_napi.so'), addon)
 // An addon is no program: the sanitizer's own library has to be there before Node is.
-const sanitizer = execFileSync('cc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim()
+const { output } = await run('cc', ['-print-file-name=libasan.so'])
 const asked = process.argv.slice(2)
 const tests =
   asked.length > 0 ? asked : ['native', 'tokenizer', 'model', 'sampler'].map((name) => `packages/${name}`)
 const { ok } = await run('vitest', ['run', '--testTimeout', '300000', ...tests], {
-  LD_PRELOAD: sanitizer,
+  LD_PRELOAD: output.trim(),
   NAPI_RS_NATIVE_LIBRARY_PATH: addon,
   // What Node itself leaves behind when it ends is not the addon's; V8 catches faults of its own.
   ASAN_OPTIONS: 'detect_leaks=0:allow_user_segv_handler=1',

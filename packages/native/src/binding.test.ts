@@ -14,18 +14,6 @@ describe('loadBinding', () => {
     expect(load.mock.calls).toEqual([['../addon/hmar.linux-x64-gnu.node']])
   })
 
-  it('takes the one that is named, and no other', () => {
-    vi.stubEnv('NAPI_RS_NATIVE_LIBRARY_PATH', '/elsewhere/hmar.node')
-    const load = vi.fn(() => fakeBinding())
-    loadBinding(linux, load)
-    load.mockImplementation(() => {
-      throw new Error('not there')
-    })
-    expect(() => loadBinding(linux, load)).toThrow('/elsewhere/hmar.node: not there')
-    expect(load.mock.calls).toEqual([['/elsewhere/hmar.node'], ['/elsewhere/hmar.node']])
-    vi.unstubAllEnvs()
-  })
-
   it.each([
     [{ os: 'darwin', cpu: 'arm64', node: '22.0.0' }, '@hmar/native-darwin-arm64'],
     [{ os: 'win32', cpu: 'x64', node: '22.0.0' }, '@hmar/native-win32-x64-msvc'],

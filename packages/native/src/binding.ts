@@ -16,19 +16,17 @@ let loaded: NativeBinding | undefined
  * @throws {HmarError} `ADDON_MISSING` if there is no addon for this platform, with the commands that bring it
  */
 export function binding(): NativeBinding {
-  loaded ??= loadBinding(thisHost(), (id) => require(id) as NativeBinding)
+  // The variable of napi-rs's own loaders: another build of the addon, such as one with a sanitizer.
+  const { NAPI_RS_NATIVE_LIBRARY_PATH: named } = process.env
+  const load = (id: string) => require(id) as NativeBinding
+  loaded ??= named ? load(named) : loadBinding(thisHost(), load)
   return loaded
 }
 
-/**
- * Loads the addon that `NAPI_RS_NATIVE_LIBRARY_PATH` names, as loaders of napi-rs do; else the one that was built in this
- * repository, or the platform's package.
- */
+/** Tries the addon that was built in this repository, then the platform's package. */
 export function loadBinding(host: Host, load: (id: string) => NativeBinding): NativeBinding {
   const triple = platformTriple(host)
-  const { NAPI_RS_NATIVE_LIBRARY_PATH: named } = process.env
-  const known = triple ? [`../addon/hmar.${triple}.node`, `@hmar/native-${triple}`] : []
-  const candidates = named ? [named] : known
+  const candidates = triple ? [`../addon/hmar.${triple}.node`, `@hmar/native-${triple}`] : []
   const failures: string[] = []
   for (const candidate of candidates) {
     try {

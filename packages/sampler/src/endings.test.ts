@@ -8,7 +8,9 @@ import { describe, expect, it } from 'vitest'
 
 import { HmarSampler } from './sampler.js'
 
-const script = (name: string) => new URL(`testing/${name}.mjs`, import.meta.url)
+const tokensWorker = new URL('testing/tokens-worker.mjs', import.meta.url)
+const endlessWorker = new URL('testing/all-stages-worker.mjs', import.meta.url)
+const endingProcess = new URL('testing/ending-process.mjs', import.meta.url)
 const workers = 32
 const stages = ['load', 'generate', 'decode', 'close'] as const
 const patience = 240_000
@@ -44,7 +46,7 @@ describe('thirty-two workers', () => {
       }))
       const found = await Promise.all(
         jobs.map(async (workerData) => {
-          const worker = new Worker(script('tokens-worker'), { workerData, execArgv: [] })
+          const worker = new Worker(tokensWorker, { workerData, execArgv: [] })
           return ((await once(worker, 'message')) as [TokenMaps[]])[0]
         }),
       )
@@ -68,7 +70,7 @@ describe('thirty-two workers', () => {
         exits: next() < 0.25,
       }))
       const ended = plans.map(async ({ stage, delay, exits }) => {
-        const worker = new Worker(script('all-stages-worker'), { execArgv: [] })
+        const worker = new Worker(endlessWorker, { execArgv: [] })
         const exit = once(worker, 'exit')
         await reached(worker, stage)
         await setTimeout(delay)
@@ -92,7 +94,7 @@ describe('a process', () => {
     async (ending, stage) => {
       const next = random(cases.findIndex(([one, other]) => one === ending && other === stage))
       const exits = Array.from({ length: 2 }, async () => {
-        const words = [fileURLToPath(script('ending-process')), stage, String(next() * 30), ending]
+        const words = [fileURLToPath(endingProcess), stage, String(next() * 30), ending]
         return once(spawn(process.execPath, words, { stdio: 'ignore' }), 'exit')
       })
       for (const exit of await Promise.all(exits))
