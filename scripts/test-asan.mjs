@@ -23,14 +23,15 @@ if (!built || !(await prepare())) process.exit(1)
 
 const addon = join(folder, 'hmar.node')
 copyFileSync(join(folder, target, 'debug', 'libhmar_napi.so'), addon)
-// An addon is no program: the sanitizer's own library has to be there before Node is.
+// An addon is no program: the sanitizer's own library has to be loaded before Node is.
 const { output } = await run('cc', ['-print-file-name=libasan.so'])
 const asked = process.argv.slice(2)
 const tests =
   asked.length > 0 ? asked : ['native', 'tokenizer', 'model', 'sampler'].map((name) => `packages/${name}`)
-const { ok } = await run('vitest', ['run', '--testTimeout', '300000', ...tests], {
-  LD_PRELOAD: output.trim(),
-  NAPI_RS_NATIVE_LIBRARY_PATH: addon,
+const config = join('scripts', 'vitest-sanitizer.config.mjs')
+const { ok } = await run('vitest', ['run', '--config', config, '--testTimeout', '300000', ...tests], {
+  HMAR_ADDON: addon,
+  SANITIZER_LIBRARY: output.trim(),
   // What Node itself leaves behind when it ends is not the addon's; V8 catches faults of its own.
   ASAN_OPTIONS: 'detect_leaks=0:allow_user_segv_handler=1',
 })

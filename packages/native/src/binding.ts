@@ -16,8 +16,8 @@ let loaded: NativeBinding | undefined
  * @throws {HmarError} `ADDON_MISSING` if there is no addon for this platform, with the commands that bring it
  */
 export function binding(): NativeBinding {
-  // The variable of napi-rs's own loaders: another build of the addon, such as one with a sanitizer.
-  const { NAPI_RS_NATIVE_LIBRARY_PATH: named } = process.env
+  // Another build of the addon, such as one with a sanitizer.
+  const { HMAR_ADDON: named } = process.env
   const load = (id: string) => require(id) as NativeBinding
   loaded ??= named ? load(named) : loadBinding(thisHost(), load)
   return loaded
