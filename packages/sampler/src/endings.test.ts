@@ -41,7 +41,7 @@ describe('thirty-two workers', () => {
     'make what one thread makes',
     async () => {
       const jobs = Array.from({ length: workers }, (_, index) => ({
-        labels: [index % 10, 3],
+        labels: [index % 10],
         seed: index % 4,
       }))
       const found = await Promise.all(
