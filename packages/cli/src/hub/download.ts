@@ -80,8 +80,12 @@ async function receiveAll(unfinished: UnfinishedFile, options: DownloadOptions):
 /** Links the file to its blob, as Hugging Face's tools do; where links need rights, it is the blob under another name. */
 async function place(blob: string, path: string): Promise<void> {
   await rm(path, { force: true })
-  await symlink(relative(dirname(path), blob), path).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code !== 'EPERM') throw cause
-    return link(blob, path)
-  })
+  try {
+    await symlink(relative(dirname(path), blob), path)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'EPERM') await link(blob, path)
+    // Another process that fetched the same file was faster.
+    else if (code !== 'EEXIST') throw cause
+  }
 }
