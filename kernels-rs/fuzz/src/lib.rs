@@ -2,6 +2,7 @@
 
 pub mod memory;
 pub mod session;
+#[allow(clippy::new_without_default, reason = "the tests of hmar-checkpoint own it")]
 #[path = "../../crates/hmar-checkpoint/tests/support/mod.rs"]
 pub mod support;
 
