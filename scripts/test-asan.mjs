@@ -1,6 +1,7 @@
 // The tests that call the addon, with the addon under AddressSanitizer: npm run test:asan [-- what vitest shall run]
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { prepare } from './prepare.mjs'
 import { root, run } from './run.mjs'
 
@@ -28,7 +29,7 @@ const { output } = await run('cc', ['-print-file-name=libasan.so'])
 const asked = process.argv.slice(2)
 const tests =
   asked.length > 0 ? asked : ['native', 'tokenizer', 'model', 'sampler'].map((name) => `packages/${name}`)
-const config = join('scripts', 'vitest-sanitizer.config.mjs')
+const config = fileURLToPath(new URL('vitest-sanitizer.config.mjs', import.meta.url))
 const { ok } = await run('vitest', ['run', '--config', config, '--testTimeout', '300000', ...tests], {
   HMAR_ADDON: addon,
   SANITIZER_LIBRARY: output.trim(),
