@@ -13,9 +13,10 @@ export interface TokenizerOptions extends RuntimeOptions {
 export const withTokenizerOptions = (command: Command) =>
   withRuntimeOptions(
     command.addOption(
-      new Option('--tokenizer <name or file>', "'shapes' (embedded), or a .pth or .safetensors file").default(
-        'shapes',
-      ),
+      new Option(
+        '--tokenizer <name or file>',
+        "'shapes' (embedded), 'vae_ch160v4096z32' where it was pulled, or a .pth or .safetensors file",
+      ).default('shapes'),
     ),
   )
 

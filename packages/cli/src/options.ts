@@ -69,8 +69,11 @@ export const withModelOptions = (command: Command) =>
     command
       .option(
         '--model <name or path>',
-        "'shapes' (embedded), a .pth or .safetensors file, or a folder",
+        "'shapes' (embedded), a name that was pulled, a .pth or .safetensors file, or a folder",
         'shapes',
       )
-      .option('--tokenizer <path>', "the tokenizer's file (default: the one beside the model)"),
+      .option(
+        '--tokenizer <name or path>',
+        "the tokenizer, by name or file (default: the model's, or the one beside it)",
+      ),
   )

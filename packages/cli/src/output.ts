@@ -1,13 +1,15 @@
-import type { Writable } from 'node:stream'
+import { createInterface } from 'node:readline/promises'
+import type { Readable, Writable } from 'node:stream'
 import { WriteStream } from 'node:tty'
 import { HmarError } from '@hmar/core'
 
 import { type Progress, withProgressBar } from './progress-bar.js'
 
-/** Where a command writes. */
+/** Where a command writes, and whom it can ask. */
 export interface Streams {
   readonly stdout: Writable
   readonly stderr: Writable
+  readonly stdin?: Readable & { readonly isTTY?: boolean }
 }
 
 /** What every command says goes through here: results to standard output, all else to standard error. */
@@ -27,6 +29,32 @@ export class Output {
   /** A remark to the person at the terminal. */
   note(text: string): void {
     this.streams.stderr.write(`${text}\n`)
+  }
+
+  /** Whether a person is there to be asked. */
+  get canAsk(): boolean {
+    return this.streams.stdin?.isTTY === true
+  }
+
+  /** Asks the person at the terminal; whatever is not yes is no. */
+  async ask(question: string, signal: AbortSignal): Promise<boolean> {
+    const { stdin, stderr } = this.streams
+    if (stdin === undefined) return false
+    const terminal = createInterface({ input: stdin, output: stderr })
+    // The end of the input is an answer, too.
+    const ended = new AbortController()
+    terminal.once('close', () => ended.abort())
+    try {
+      const answer = await terminal.question(`${question} [y/N] `, {
+        signal: AbortSignal.any([signal, ended.signal]),
+      })
+      return /^y(es)?$/i.test(answer.trim())
+    } catch {
+      signal.throwIfAborted()
+      return false
+    } finally {
+      terminal.close()
+    }
   }
 
   /** Runs something that takes long, under a progress bar where standard error is a terminal. */

@@ -8,6 +8,7 @@ import { editCommand } from './commands/edit.js'
 import { encodeCommand } from './commands/encode.js'
 import { generateCommand } from './commands/generate.js'
 import { infoCommand } from './commands/info.js'
+import { pullCommand } from './commands/pull.js'
 import { scoreCommand } from './commands/score.js'
 import { synthesizeCommand } from './commands/synthesize.js'
 import { verifyCommand } from './commands/verify.js'
@@ -18,7 +19,7 @@ const examples = `
 Examples:
   hmar generate                                     one picture of each of the ten shapes
   hmar generate --label star,heart --count 4 --sheet
-  hmar generate --model hmar-d16.pth --tokenizer vae_ch160v4096z32.pth --label 'golden retriever'
+  hmar pull hmar-d16 && hmar generate --model hmar-d16 --label 'golden retriever'
   hmar edit star.png --redraw 8,8,48,48 --label heart
   hmar info hmar-d16.pth
   hmar convert hmar-d16.pth hmar-d16.safetensors --dtype bf16
@@ -46,6 +47,7 @@ export function createProgram(context: Context, streams: Streams): Command {
     convertCommand,
     encodeCommand,
     decodeCommand,
+    pullCommand,
     scoreCommand,
     synthesizeCommand,
     devicesCommand,

@@ -12,6 +12,7 @@ describe('hmar --help', () => {
       'convert',
       'encode',
       'decode',
+      'pull',
       'score',
       'synthesize',
       'devices',
@@ -21,15 +22,23 @@ describe('hmar --help', () => {
     expect(stdout).toContain('Exit codes:')
   })
 
-  it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices', 'verify'])(
-    'teaches %s by examples',
-    async (command) => {
-      const { code, stdout } = await hmar([command, '--help'])
-      expect(code).toBe(0)
-      expect(stdout).toMatch(new RegExp(`Examples:\n  hmar ${command}`))
-      expect(stdout).toContain('--json')
-    },
-  )
+  it.each([
+    'generate',
+    'info',
+    'convert',
+    'encode',
+    'decode',
+    'pull',
+    'score',
+    'synthesize',
+    'devices',
+    'verify',
+  ])('teaches %s by examples', async (command) => {
+    const { code, stdout } = await hmar([command, '--help'])
+    expect(code).toBe(0)
+    expect(stdout).toMatch(new RegExp(`Examples:\n  hmar ${command}`))
+    expect(stdout).toContain('--json')
+  })
 })
 
 describe('a command line that asks for something impossible', () => {

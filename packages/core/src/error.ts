@@ -32,6 +32,16 @@ export const errorCodes = [
   'SESSION_INVALID',
   /** A picture of the wrong size or form, or bytes that are no picture. */
   'IMAGE_INVALID',
+  /** Weights are not downloaded before their licence is accepted. */
+  'LICENSE_NOT_ACCEPTED',
+  /** The hub does not let this user have the file: a token is missing, or its owner's conditions are not accepted. */
+  'HUB_ACCESS_DENIED',
+  /** The hub has no such repository or file. */
+  'HUB_FILE_MISSING',
+  /** The hub cannot be reached, breaks off, or answers what it should not. What has arrived is kept. */
+  'HUB_UNREACHABLE',
+  /** What was downloaded is not what the hub says it is. It was thrown away. */
+  'CHECKSUM_MISMATCH',
   /** A package that was asked for by name is not installed. */
   'PACKAGE_MISSING',
   /** The native addon is not there, is of another version, or cannot be loaded on this machine. */

@@ -24,6 +24,7 @@ describe('pyramids', () => {
     [[1, 3, 3], 'scale 3 has side 3'],
     [[1, 2.5], 'the side of scale 2 is 2.5'],
     [[1, 4096], 'the side of scale 2 is 4096'],
+    [Array.from({ length: 512 }, (_, index) => index + 1), 'it has 44870400 tokens, more than 1048576'],
   ])('%j is refused', (pyramid, reason) => {
     expect(() => checkPyramid(pyramid)).toThrow(reason)
     expect(() => checkPyramid(pyramid)).toThrow(HmarError)

@@ -13,6 +13,9 @@ export const PYRAMIDS = {
 // 512² cells of a map are eight times the largest released model's side; beyond it is a mistake, not a model.
 const maximumSide = 512
 
+// Four of the largest maps: pyramids rise faster than that, and work with a pyramid takes memory for all of its tokens.
+const maximumTokens = 4 * maximumSide ** 2
+
 /** Tokens in the whole pyramid, N = Σ p². */
 export function pyramidTokens(pyramid: Pyramid): number {
   return pyramid.reduce((sum, side) => sum + side * side, 0)
@@ -33,6 +36,8 @@ export function pyramidFault(pyramid: Pyramid): string | undefined {
     if (index === 0 && side !== 1) return `scale 1 is a single token, its side is ${side}`
     if (side <= before) return `scale ${index + 1} has side ${side}, not more than the ${before} before it`
   }
+  const tokens = pyramidTokens(pyramid)
+  if (tokens > maximumTokens) return `it has ${tokens} tokens, more than ${maximumTokens}`
   return undefined
 }
 

@@ -1,11 +1,14 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { HmarError } from '@hmar/core'
-import { findTokenizerFile, isFile, isFolder, namedFile } from '@hmar/native'
+import { HmarError, releasedTokenizer } from '@hmar/core'
+import { findPulledFile, findTokenizerFile, isFile, isFolder, namedFile } from '@hmar/native'
 
 import { embeddedModel } from './shapes.js'
 
-/** What names a model: a file, a folder, `'shapes'`, or the files of a next-scale and a masked training. */
+/**
+ * What names a model: a file, a folder, `'shapes'`, released weights that were pulled (`'hmar-d16'`), or the files of a
+ * next-scale and a masked training.
+ */
 export type ModelPath = string | readonly [nextScale: string, masked: string]
 
 /** The files that a model is loaded from. */
@@ -16,6 +19,8 @@ export interface ModelFiles {
   readonly tokenizer: string
   /** The text of the JSON that goes before the one beside the model. */
   readonly config: string | undefined
+  /** Which it is, where the name tells and the file does not. */
+  readonly mode?: 'var' | undefined
 }
 
 /** What the caller named. */
@@ -35,6 +40,13 @@ export async function findModelFiles({ path, tokenizer, config }: NamedFiles): P
   if (path === 'shapes') {
     const { modelPath, tokenizerPath } = await embeddedModel()
     return findModelFiles({ path: modelPath, tokenizer: tokenizer ?? tokenizerPath, config })
+  }
+  if (typeof path === 'string') {
+    const { path: pulled, weights } = await findPulledFile(path)
+    if (weights?.part === 'model') {
+      const files = { path: pulled, tokenizer: tokenizer ?? releasedTokenizer.name, config }
+      return { ...(await findModelFiles(files)), mode: weights.mode }
+    }
   }
   const paths = typeof path === 'string' ? [(await isFolder(path)) ? await fileInFolder(path) : path] : path
   const [first] = paths

@@ -27,12 +27,14 @@ import { type Score, scoreLogits } from './score.js'
 export interface ModelLoadOptions extends LoadOptions {
   /**
    * A `.pth` or `.safetensors` file; the folder it is in; `'shapes'`, the embedded model, where `@hmar/shapes` is
-   * installed; or the files of a next-scale training and of the masked one finetuned from it, to be combined.
+   * installed; released weights that `hmar pull` has fetched, such as `'hmar-d16'`; or the files of a next-scale training
+   * and of the masked one finetuned from it, to be combined.
    */
   readonly path: ModelPath
   /**
-   * The tokenizer's file or folder: the model needs its codebook. Defaults to what the JSON beside the model names, else
-   * to `tokenizer.safetensors`, `vae_ch160v4096z32.{safetensors,pth}` or `vae.{safetensors,pth}` beside it.
+   * The tokenizer's file, folder or name: the model needs its codebook. Defaults to what the JSON beside the model names,
+   * else to `tokenizer.safetensors`, `vae_ch160v4096z32.{safetensors,pth}` or `vae.{safetensors,pth}` beside it; for
+   * released weights given by name, to `'vae_ch160v4096z32'`.
    */
   readonly tokenizer?: string | undefined
   /**
@@ -115,7 +117,13 @@ export class HmarModel extends Resource {
     const files = await findModelFiles({ path, tokenizer, config })
     const native = await loadNative('model', loading, (how, token, onProgress) =>
       binding().NativeModel.load(
-        { ...how, paths: files.paths, quantizer: files.tokenizer, config: files.config, mode },
+        {
+          ...how,
+          paths: files.paths,
+          quantizer: files.tokenizer,
+          config: files.config,
+          mode: mode ?? files.mode,
+        },
         token,
         onProgress,
       ),

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 import { binding } from './binding.js'
-import { addonVersion, inspectCheckpoint, inspectDevices, withCancellation } from './index.js'
+import { addonVersion, callNative, inspectCheckpoint, inspectDevices, withCancellation } from './index.js'
 
 describe('the addon', () => {
   it('has the version of its package', () => {
@@ -18,6 +18,13 @@ describe('the addon', () => {
     const cpu = inspectDevices().find(({ kind }) => kind === 'cpu')
     expect(cpu).toMatchObject({ id: 'cpu', available: true })
     expect(cpu?.threads).toBeGreaterThan(0)
+  })
+
+  it('throws where Rust panics at once, and goes on', () => {
+    expect(() => callNative(() => binding().panicAtOnceForTest())).toThrow(
+      expect.objectContaining({ code: 'INTERNAL', message: expect.stringContaining('asked for by a test') }),
+    )
+    expect(inspectDevices()).not.toEqual([])
   })
 
   it('rejects where Rust panics, and goes on', async () => {

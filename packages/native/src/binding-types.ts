@@ -239,6 +239,8 @@ export interface NativeBinding {
     token: CancelToken,
     onProgress?: NativeProgress,
   ): Promise<void>
+  /** Panics inside the addon, for the test that a panic is thrown as an error. */
+  panicAtOnceForTest(): void
   /** Panics inside the addon, for the test that a panic becomes a rejection. */
   panicForTest(): Promise<void>
 }

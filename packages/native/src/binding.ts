@@ -30,6 +30,8 @@ let loaded: NativeBinding | undefined
  * that bring it
  */
 export function binding(): NativeBinding {
-  loaded ??= loadAddon(thisHost(), version, modules)
+  // Another build of the addon, such as one with a sanitizer.
+  const { HMAR_ADDON: named } = process.env
+  loaded ??= named ? (require(named) as NativeBinding) : loadAddon(thisHost(), version, modules)
   return loaded
 }

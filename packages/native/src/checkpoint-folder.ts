@@ -1,7 +1,10 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HmarError } from '@hmar/core'
 import { z } from 'zod'
+
+import { isFile, isFolder } from './file-kind.js'
+import { findPulledFile } from './hub-cache.js'
 
 /** What a tokenizer's file is called where no JSON says it, in the order of preference. */
 const tokenizerNames = [
@@ -13,13 +16,14 @@ const tokenizerNames = [
 ]
 
 /**
- * A tokenizer's file: the path itself, or in a folder the one that `config.json` names, else one of the usual names.
+ * A tokenizer's file: the path itself, what was pulled where it is the released one's name, or in a folder the one that
+ * `config.json` names, else one of the usual names.
  *
  * @internal
- * @throws {HmarError} `FILE_UNREADABLE` if there is none in the folder, with the names that were tried
+ * @throws {HmarError} `FILE_UNREADABLE` if there is none in the folder, with the names that were tried, or it was not pulled
  */
 export async function findTokenizerFile(path: string): Promise<string> {
-  if (!(await isFolder(path))) return path
+  if (!(await isFolder(path))) return (await findPulledFile(path)).path
   const named = await namedFile(path, 'tokenizer')
   if (named !== undefined) return named
   for (const name of tokenizerNames) {
@@ -48,11 +52,3 @@ export async function namedFile(folder: string, part: 'model' | 'tokenizer'): Pr
     return undefined
   }
 }
-
-/** @internal */
-export const isFolder = async (path: string) => (await entryAt(path))?.isDirectory() ?? false
-
-/** @internal */
-export const isFile = async (path: string) => (await entryAt(path))?.isFile() ?? false
-
-const entryAt = (path: string) => stat(path).catch(() => undefined)

@@ -6,9 +6,11 @@
 
 export type { Arithmetic, CancelToken, Dtype } from './binding-types.js'
 export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
-export { findTokenizerFile, isFile, isFolder, namedFile } from './checkpoint-folder.js'
+export { findTokenizerFile, namedFile } from './checkpoint-folder.js'
 export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'
 export { type Device, type DeviceReport, inspectDevices, resolveDevice } from './devices.js'
+export { isFile, isFolder } from './file-kind.js'
+export { findPulledFile, hubCacheFolder, hubRepositoryFolder } from './hub-cache.js'
 export {
   type CheckpointReport,
   type InspectOptions,

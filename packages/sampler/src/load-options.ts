@@ -7,8 +7,9 @@ import { z } from 'zod'
 /** What to load, and how. Device, precision and threads are those of what is loaded here. */
 export interface SamplerLoadOptions extends LoadOptions, Pick<ModelLoadOptions, 'config' | 'mode'> {
   /**
-   * A model that was loaded before, which stays its owner's; or what to load: a file, a folder, `'shapes'`, or the files
-   * of a next-scale and a masked training, as for `HmarModel.load`.
+   * A model that was loaded before, which stays its owner's; or what to load: a file, a folder, `'shapes'`,
+   * released weights that `hmar pull` has fetched (`'hmar-d16'`), or the files of a next-scale and a masked training, as for
+   * `HmarModel.load`.
    */
   readonly model: ModelPath | HmarModel
   /**

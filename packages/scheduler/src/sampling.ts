@@ -3,19 +3,22 @@ import { z } from 'zod'
 import type { Resolved } from './options.js'
 import { checkLength, perScale, valueAt } from './per-scale.js'
 
+/** The k of top-k. */
+export const TopK = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+/** The p of top-p. */
+export const TopP = z.number().min(0).max(1)
+
 /** How one token is drawn (§4.1): each a number, a list with one a scale, or a ramp `{ from, to }` over the scales. */
 export const SamplingOptions = z.strictObject({
   /** Logits are divided by it; 0.001 to 1000. Defaults to 1. */
   temperature: perScale(z.number().min(0.001).max(1000)).optional(),
   /** Keep the logits not below the k-th largest; 0 keeps all. Ramps are rounded. Defaults to 0. */
-  topK: perScale(
-    z
-      .int()
-      .min(0)
-      .max(2 ** 31 - 1),
-  ).optional(),
+  topK: perScale(TopK).optional(),
   /** Keep the most probable tokens that together reach p, 0 to 1; 0 keeps all. Defaults to 0. */
-  topP: perScale(z.number().min(0).max(1)).optional(),
+  topP: perScale(TopP).optional(),
   /** Keep tokens at least this times as probable as the most probable one, 0 to 1; 0 keeps all. Defaults to 0. */
   minP: perScale(z.number().min(0).max(1)).optional(),
   /**

@@ -78,6 +78,7 @@ export class Schedule {
           found: `${name} of ${length} scales`,
           expected: `one for each of ${pyramid.length} scales`,
         })
+    checkPasses(refinements, revisions)
     checkGuidance(guidance, pyramid)
     checkSampling(sampling, pyramid)
     checkPositions(positions, pyramid)
@@ -169,7 +170,14 @@ export class Schedule {
         })
       }),
     )
-    return new Schedule(data, named)
+    try {
+      return new Schedule(data, named)
+    } catch (error) {
+      // What a caller hands over is out of range; what a file says makes it no schedule.
+      if (HmarError.isInstance(error) && error.code === 'ARGUMENT_OUT_OF_RANGE')
+        throw new HmarError('SCHEDULE_INVALID', error.message, { cause: error })
+      throw error
+    }
   }
 
   /**
@@ -385,6 +393,19 @@ export class Schedule {
   }
 }
 
+// As many as commit each token of the largest released pyramid by itself, and as many again.
+const mostPasses = 2 ** 14
+
+/** Refuses what would take memory out of proportion to its own size, before lists are made. */
+function checkPasses(refinements: readonly Refinement[], revisions: readonly Revision[]): void {
+  const passes = [...refinements, ...revisions].reduce((sum, one) => sum + passesIn(one), 0)
+  if (passes > mostPasses)
+    throw invalid('it has too many passes', { found: String(passes), expected: `at most ${mostPasses}` })
+}
+
+const passesIn = (one: Refinement | Revision) =>
+  'steps' in one ? one.steps : 'length' in one ? one.length : 0
+
 /** The names of the functions that choose positions. */
 function namesOf(choices: readonly PositionData[]): string[] {
   return [...new Set(choices.flatMap((choice) => (choice.kind === 'custom' ? [choice.name] : [])))]
@@ -392,7 +413,8 @@ function namesOf(choices: readonly PositionData[]): string[] {
 
 function parseText(text: string): unknown {
   try {
-    return parseYaml(text)
+    // Warnings about a stranger's text are not the process's to print.
+    return parseYaml(text, { logLevel: 'error' })
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause
     throw new HmarError('SCHEDULE_INVALID', `The schedule is neither YAML nor JSON: ${cause.message}`, {

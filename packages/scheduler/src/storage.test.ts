@@ -1,5 +1,5 @@
 import { PYRAMIDS } from '@hmar/core'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { stringify } from 'yaml'
 import { Schedule } from './schedule.js'
 import { d16, shapes } from './testing/models.js'
@@ -57,6 +57,14 @@ describe('a schedule as JSON', () => {
       { version: 1, pyramid: [1, 2], refinements: [[1], [1, 3]], revisions: [[]] },
       'Found: revisions of 1 scales',
     ],
+    [
+      { version: 1, pyramid: [1, 512], refinements: [[1], { curve: 'cosine', steps: 262_144 }] },
+      'too many passes',
+    ],
+    [
+      { version: 1, pyramid: [1, 2], refinements: [[1], [4]], guidance: { scales: [1, 9] } },
+      'The last guided scale is out of range',
+    ],
     [null, 'expected object'],
   ])('is refused: %j', (value, message) => {
     expect(() => Schedule.fromJSON(value)).toThrow(invalid(message))
@@ -68,6 +76,23 @@ describe('a sampling configuration of HMAR’s', () => {
     const yaml = 'depth: 30\ncfg: 1.6\ntop_k: 650\ntop_p: 0.99\nmore_smooth: false\nmask: true\n'
     expect(hash(Schedule.parse(yaml))).toBe(hash(Schedule.preset('d30', 'evaluate')))
     expect(hash(Schedule.parse(yaml, { ...d16, depth: 30 }))).toBe(hash(Schedule.preset('d30', 'evaluate')))
+  })
+
+  it.each([
+    ['top_k: 1.5', 'top_k'],
+    ['top_k: -1', 'top_k'],
+    ['top_p: 2', 'top_p'],
+    ['cfg: 1e308', 'cfg'],
+    ['cfg: .inf', 'cfg'],
+  ])('is refused with %s', (line, key) => {
+    expect(() => Schedule.parse(`depth: 16\n${line}`)).toThrow(invalid(`${key}: `))
+  })
+
+  it('does not print warnings about what it is given', () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockReturnValue()
+    expect(() => Schedule.parse('depth: !!js 16\ncfg: *a')).toThrow(invalid(''))
+    expect(warn).not.toHaveBeenCalled()
+    warn.mockRestore()
   })
 
   it('leaves to the model what it does not say', () => {

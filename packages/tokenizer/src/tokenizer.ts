@@ -27,7 +27,7 @@ import { pyramidOfSide, pyramidOfTokens } from './pyramid.js'
 
 /** What to load, and how. */
 export interface TokenizerLoadOptions extends LoadOptions {
-  /** A `.pth` or `.safetensors` file, or the folder it is in. */
+  /** A `.pth` or `.safetensors` file, the folder it is in, or `'vae_ch160v4096z32'` where `hmar pull` has fetched it. */
   readonly path: string
   /**
    * Sides of the token maps, coarse to fine. Defaults to what the JSON beside the file says, else to the pyramid of the

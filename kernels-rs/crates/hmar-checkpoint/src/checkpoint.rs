@@ -48,7 +48,19 @@ pub struct Checkpoint {
 /// # Errors
 /// `FILE_UNREADABLE`; `NOT_A_CHECKPOINT`, naming what the file is instead; `CHECKPOINT_CORRUPT`; `CHECKPOINT_REFUSED`.
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    let file = SharedFile::open(path)?;
+    open_shared(SharedFile::open(path)?)
+}
+
+/// Opens what is in memory already, as a file of that name would be opened.
+///
+/// # Errors
+/// Those of [`open`], but for `FILE_UNREADABLE`.
+pub fn open_bytes(name: &Path, bytes: Vec<u8>) -> Result<Checkpoint> {
+    open_shared(SharedFile::in_memory(name, bytes))
+}
+
+fn open_shared(file: SharedFile) -> Result<Checkpoint> {
+    let path = file.path().to_path_buf();
     let bytes = file.len();
     let (format, source, metadata): (_, Arc<dyn TensorSource>, _) = match sniff(&file)? {
         Contents::Zip => (Format::Pth, Arc::new(PthFile::open(file)?), BTreeMap::new()),
@@ -58,7 +70,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
             (Format::Safetensors, Arc::new(file), metadata)
         }
     };
-    Ok(Checkpoint { path: path.to_path_buf(), format, bytes, metadata, source })
+    Ok(Checkpoint { path, format, bytes, metadata, source })
 }
 
 impl Checkpoint {

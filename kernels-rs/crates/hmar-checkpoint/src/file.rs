@@ -1,4 +1,4 @@
-//! A file read at many places at once, and watched for changes.
+//! A file read at many places at once, and watched for changes; or bytes that are in memory already.
 
 use crate::Dtype;
 use crate::tensor::{CHUNK, Sink};
@@ -16,10 +16,15 @@ compile_error!("checkpoints are little-endian, and their bytes are used as they 
 /// An open file. Reads name their position, so threads do not disturb one another; a mapping would be as fast, but
 /// kills the process when the file shrinks.
 pub(crate) struct SharedFile {
-    file: File,
+    contents: Contents,
     path: PathBuf,
     length: u64,
     modified: Option<SystemTime>,
+}
+
+enum Contents {
+    File(File),
+    Memory(Vec<u8>),
 }
 
 impl SharedFile {
@@ -32,7 +37,14 @@ impl SharedFile {
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         let modified = metadata.modified().ok();
-        Ok(SharedFile { file, path: path.to_path_buf(), length: metadata.len(), modified })
+        let (path, length) = (path.to_path_buf(), metadata.len());
+        Ok(SharedFile { contents: Contents::File(file), path, length, modified })
+    }
+
+    /// What a file of that name would be with these bytes.
+    pub fn in_memory(name: &Path, bytes: Vec<u8>) -> Self {
+        let (path, length) = (name.to_path_buf(), bytes.len() as u64);
+        SharedFile { contents: Contents::Memory(bytes), path, length, modified: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -47,7 +59,11 @@ impl SharedFile {
     /// Fills `bytes` from a position. The caller has checked that the range lies within [`SharedFile::len`], so a file
     /// that ends before it has been cut since.
     pub fn read_at(&self, bytes: &mut [u8], position: u64) -> Result<()> {
-        read_exact_at(&self.file, bytes, position).map_err(|error| match error.kind() {
+        let read = match &self.contents {
+            Contents::File(file) => read_exact_at(file, bytes, position),
+            Contents::Memory(all) => copy_exact_at(all, bytes, position),
+        };
+        read.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.changed(),
             _ => unreadable(&self.path, &error),
         })
@@ -62,7 +78,8 @@ impl SharedFile {
 
     /// Fails if the file is not the one that was opened any more.
     pub fn check_unchanged(&self) -> Result<()> {
-        let metadata = self.file.metadata().map_err(|error| unreadable(&self.path, &error))?;
+        let Contents::File(file) = &self.contents else { return Ok(()) };
+        let metadata = file.metadata().map_err(|error| unreadable(&self.path, &error))?;
         if metadata.len() == self.length && metadata.modified().ok() == self.modified {
             Ok(())
         } else {
@@ -147,6 +164,13 @@ fn convert(bytes: &[u8], dtype: Dtype, values: &mut [f32]) {
 
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::new(Code::FileUnreadable, format!("{} cannot be read: {error}.", path.display()))
+}
+
+fn copy_exact_at(all: &[u8], bytes: &mut [u8], position: u64) -> io::Result<()> {
+    let start = usize::try_from(position).unwrap_or(usize::MAX);
+    let found = all.get(start..).and_then(|rest| rest.get(..bytes.len()));
+    bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+    Ok(())
 }
 
 #[cfg(unix)]

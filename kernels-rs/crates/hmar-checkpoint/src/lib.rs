@@ -36,7 +36,7 @@ mod tensor;
 mod tokenizer;
 mod view;
 
-pub use checkpoint::{Checkpoint, Format, Part, open};
+pub use checkpoint::{Checkpoint, Format, Part, open, open_bytes};
 pub use config::{
     ConfigFile, Layout, ModelConfig, ModelSection, PYRAMID_256, PYRAMID_512, PYRAMID_1024, TokenizerConfig,
     TokenizerSection, pyramid_tokens,

@@ -7,7 +7,7 @@ mod unpickle;
 mod zip;
 
 use crate::file::SharedFile;
-use crate::tensor::{Sink, index_by_name, unknown_tensor};
+use crate::tensor::{Sink, unknown_tensor};
 use crate::{TensorInfo, TensorSource};
 use hmar_error::Result;
 use pickle::{Fault, Pickle, Value};
@@ -54,20 +54,21 @@ impl PthFile {
     /// Finds the dictionaries that hold tensors, and takes those in.
     fn collect(file: SharedFile, archive: &Archive, pickle: &Pickle<'_>) -> Result<Self> {
         let mut tensors = Vec::new();
+        let mut index = HashMap::new();
         let mut views = Vec::new();
         let mut storages = Storages::default();
         for (prefix, dictionary) in dictionaries(&file, pickle)? {
             for (key, value) in pickle.entries(dictionary).unwrap_or_default() {
                 let (Value::Text(key), Some(tensor)) = (key, pickle.tensor(*value)) else { continue };
                 let name = format!("{prefix}{key}");
+                // Seen at once: a long name may be remembered, and used a million times.
+                if index.insert(name.clone(), tensors.len()).is_some() {
+                    return Err(file.corrupt("two tensors have the same name"));
+                }
                 let placed = storages.place(&file, archive, &name, tensor)?;
                 tensors.push(TensorInfo { name, shape: placed.shape, dtype: placed.dtype });
                 views.push(placed.view);
             }
-        }
-        let index = index_by_name(&tensors);
-        if index.len() != tensors.len() {
-            return Err(file.corrupt("two tensors have the same name"));
         }
         Ok(PthFile { file, tensors, index, storages, views })
     }

@@ -1,7 +1,7 @@
 //! Files that PyTorch wrote; see `fixtures/make_fixtures.py`. Element i of every tensor is i / 8.
 
-use hmar_checkpoint::{Checkpoint, Dtype, Format, Part, TensorSource, open};
-use hmar_error::Code;
+use hmar_checkpoint::{Checkpoint, Dtype, Format, Part, TensorInfo, TensorSource, open, open_bytes};
+use hmar_error::{Code, Error};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -117,4 +117,45 @@ fn row_10_a_legacy_file_is_called_that() {
     let error = open(&fixture("legacy.pth")).err().unwrap();
     assert_eq!(error.code, Code::NotACheckpoint);
     assert!(error.message.contains("legacy .pth"), "{error}");
+}
+
+/// Every file that can be read, with its bytes.
+fn readable() -> Vec<(&'static str, Vec<u8>)> {
+    let names = ["plain", "parameters", "state_dict", "training", "types", "views"];
+    names.into_iter().map(|name| (name, std::fs::read(fixture(&format!("{name}.pth"))).unwrap())).collect()
+}
+
+/// All tensors and their values.
+fn contents(bytes: Vec<u8>) -> Result<Vec<(TensorInfo, Vec<u32>)>, Error> {
+    let checkpoint = open_bytes(Path::new("file.pth"), bytes)?;
+    let tensors = checkpoint.tensors().iter();
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+    tensors.map(|tensor| Ok((tensor.clone(), bits(checkpoint.read(&tensor.name)?)))).collect()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of files take Miri too long")]
+fn row_1_truncated_at_any_byte() {
+    for (name, bytes) in readable() {
+        for length in 0..bytes.len() {
+            assert!(contents(bytes[..length].to_vec()).is_err(), "{name} cut to {length} bytes");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of files take Miri too long")]
+fn no_byte_changes_unseen() {
+    for (name, bytes) in readable() {
+        let original = contents(bytes.clone()).unwrap();
+        for position in 0..bytes.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[position] ^= change;
+                if let Ok(found) = contents(changed) {
+                    assert_eq!(found, original, "{name}, byte {position} changed by {change:#x}");
+                }
+            }
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 mod support;
 
-use hmar_checkpoint::{Dtype, Synthetic, TensorInfo, TensorSource, open};
+use hmar_checkpoint::{Dtype, Synthetic, TensorInfo, TensorSource, open, open_bytes};
 use hmar_error::{Code, Error};
+use std::path::Path;
 use support::{write, write_plain};
 
 fn file(header: &str, data: usize) -> Vec<u8> {
@@ -14,8 +15,7 @@ fn file(header: &str, data: usize) -> Vec<u8> {
 }
 
 fn error_of(bytes: &[u8]) -> Error {
-    let folder = tempfile::tempdir().unwrap();
-    open(&write(folder.path(), "file.safetensors", bytes)).err().expect("the file must be refused")
+    open_bytes(Path::new("file.safetensors"), bytes.to_vec()).err().expect("the file must be refused")
 }
 
 #[track_caller]

@@ -116,7 +116,8 @@ impl Plan {
 }
 
 fn invalid(scale: usize, what: &str, expected: &str) -> Error {
-    let error = Error::new(Code::PlanInvalid, format!("Scale {} of the plan {what}.", scale + 1));
+    let error =
+        Error::new(Code::PlanInvalid, format!("Scale {} of the plan {what}.", scale.saturating_add(1)));
     if expected.is_empty() { error } else { error.expected(expected) }
 }
 
@@ -165,6 +166,15 @@ mod tests {
         assert!(fault(&plan(&[(0, 4), (1, 5)])).contains("commits 8 tokens but has 9"));
         assert!(fault(&plan(&[(0, 4), (5, 10)])).contains("revises 5 tokens when it has committed 4"));
         assert!(fault(&plan(&[(1, 10)])).contains("revises 1 tokens when it has committed 0"));
+    }
+
+    #[test]
+    fn scales_that_there_are_not_are_refused() {
+        for scale in [10, usize::MAX] {
+            let mut plan = plan(&[(0, 9)]);
+            plan.passes.push(Pass { scale, ..plan.passes[0].clone() });
+            assert!(fault(&plan).contains("is out of order or not in the model"));
+        }
     }
 
     #[test]

@@ -45,13 +45,13 @@ pub struct SynthesizeOptions {
 }
 
 /// Describes a file, as JSON.
-#[napi]
+#[napi(catch_unwind)]
 pub fn inspect_checkpoint(path: String, mode: Option<String>) -> Promised<String> {
     start(move || json(&inspect(&PathBuf::from(path), self::mode(mode.as_deref())?)?))
 }
 
 /// Converts a file to safetensors; resolves to a summary as JSON.
-#[napi]
+#[napi(catch_unwind)]
 pub fn convert_checkpoint(
     options: ConvertOptions,
     token: &CancelToken,
@@ -79,7 +79,7 @@ pub fn convert_checkpoint(
 }
 
 /// Writes a folder of synthetic weights.
-#[napi]
+#[napi(catch_unwind)]
 pub fn synthesize_checkpoint(
     options: SynthesizeOptions,
     token: &CancelToken,

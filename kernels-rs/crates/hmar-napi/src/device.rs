@@ -31,7 +31,7 @@ pub struct DeviceReport {
 }
 
 /// The devices of this machine.
-#[napi]
+#[napi(catch_unwind)]
 pub fn inspect_devices() -> napi::Result<Vec<DeviceReport>> {
     let cpu = cpu(None).map_err(|error| crate::error::to_js(&error))?;
     let mut reports = vec![DeviceReport {

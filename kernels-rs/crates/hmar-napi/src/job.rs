@@ -76,8 +76,14 @@ pub(crate) fn report(listener: Option<OnProgress>) -> impl Fn(u64, u64) + Sync {
     }
 }
 
+/// Throws, as any export would after a panic before it has a promise. For tests.
+#[napi(catch_unwind)]
+pub fn panic_at_once_for_test() {
+    panic!("asked for by a test")
+}
+
 /// Rejects, as any export would after a panic. For tests.
-#[napi]
+#[napi(catch_unwind)]
 pub fn panic_for_test() -> Promised<()> {
     start(|| panic!("asked for by a test"))
 }

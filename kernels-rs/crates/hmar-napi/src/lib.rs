@@ -17,7 +17,7 @@ mod tokenizer;
 use napi_derive::napi;
 
 /// The addon's version.
-#[napi]
+#[napi(catch_unwind)]
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
@@ -32,13 +32,13 @@ pub struct CancelToken {
 #[napi]
 impl CancelToken {
     /// A token that nobody has cancelled.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Ends the work that has this token at its next step.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
     }

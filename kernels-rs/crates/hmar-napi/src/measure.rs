@@ -36,7 +36,7 @@ pub struct ProfiledOperation {
 #[napi]
 impl NativeSampler {
     /// The memory it takes of its GPU; null on the CPU.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn device_memory(&self) -> napi::Result<Option<DeviceMemory>> {
         Ok(match self.open()? {
             OnDevice::Cpu(_) => None,
@@ -49,7 +49,7 @@ impl NativeSampler {
     }
 
     /// Counts the peak of [`NativeSampler::device_memory`] from now on.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn restart_peak(&self) -> napi::Result<()> {
         if let OnDevice::Cuda(parts) = self.open()? {
             parts.model.backend().restart_peak();
@@ -59,7 +59,7 @@ impl NativeSampler {
 
     /// Generates once with a measurement around every operation, which slows it down; the costliest first. Nothing
     /// on the CPU.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn profile(
         &self,
         request: GenerateRequest,

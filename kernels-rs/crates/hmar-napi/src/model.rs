@@ -68,7 +68,7 @@ impl NativeModel {
 #[napi]
 impl NativeModel {
     /// Loads a model.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn load(
         options: ModelOptions,
         token: &CancelToken,
@@ -105,25 +105,25 @@ impl NativeModel {
     }
 
     /// Its configuration as JSON.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn config_json(&self) -> napi::Result<String> {
         on_device!(self.open()?, model => json(model.config())).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn weight_bytes(&self) -> napi::Result<f64> {
         Ok(on_device!(self.open()?, model => model.weight_bytes()) as f64)
     }
 
     /// Bytes of the buffers that samplers and sessions hold for it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn batch_bytes(&self) -> napi::Result<f64> {
         Ok(on_device!(self.open()?, model => model.batch_bytes()) as f64)
     }
 
     /// Teacher-forced logits `[N, V]`, before guidance.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn logits(
         &self,
         request: LogitsRequest,
@@ -140,7 +140,7 @@ impl NativeModel {
     }
 
     /// Lets the weights go, once the calls under way are done with them.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.inner = None;
     }

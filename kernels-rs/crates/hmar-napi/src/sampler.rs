@@ -181,7 +181,7 @@ pub struct NativeSampler {
 #[napi]
 impl NativeSampler {
     /// A sampler over a loaded model and tokenizer. It keeps both alive.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(model: &NativeModel, tokenizer: &NativeTokenizer) -> napi::Result<Self> {
         let inner = match (model.open()?, tokenizer.open()?) {
             (OnDevice::Cpu(model), OnDevice::Cpu(tokenizer)) => OnDevice::Cpu(Parts::new(model, tokenizer)),
@@ -200,7 +200,7 @@ impl NativeSampler {
     }
 
     /// Generates images.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn generate(
         &self,
         request: GenerateRequest,
@@ -228,7 +228,7 @@ impl NativeSampler {
     }
 
     /// Lets the buffers go, once the call under way is done with them.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.inner = None;
     }

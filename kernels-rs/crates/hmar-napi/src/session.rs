@@ -72,7 +72,7 @@ pub struct NativeSession {
 #[napi]
 impl NativeSampler {
     /// Starts a session; all of the request's images are one batch.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn open_session(
         &self,
         request: GenerateRequest,
@@ -89,7 +89,7 @@ impl NativeSampler {
     }
 
     /// Goes on from what a session was saved as, before pass `next` where its plan is another one.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn resume_session(
         &self,
         request: GenerateRequest,
@@ -117,13 +117,13 @@ impl NativeSampler {
 #[napi]
 impl NativeSession {
     /// Where it is.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn state(&self) -> napi::Result<SessionState> {
         Ok(on_device!(self.inner()?, it => it.with(|stepper, _| state(stepper))))
     }
 
     /// Runs the next pass.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn step(&self, token: &CancelToken) -> napi::Result<Promised<SessionState>> {
         let (stepping, cancel) = (self.inner()?, token.cancel.clone());
         let step = move || {
@@ -136,7 +136,7 @@ impl NativeSession {
     }
 
     /// The guided logits of the next pass, `[images, p², V]`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn logits(&self, token: &CancelToken) -> napi::Result<Promised<Vec<f32>, Float32Array>> {
         let (stepping, cancel) = (self.inner()?, token.cancel.clone());
         let logits = move || on_device!(&stepping, it => it.with(|stepper, _| stepper.logits(&cancel)));
@@ -144,7 +144,7 @@ impl NativeSession {
     }
 
     /// Replaces the tokens of the pass done last and, where given, their confidence.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn replace_tokens(
         &self,
         tokens: Int32Array,
@@ -162,7 +162,7 @@ impl NativeSession {
     }
 
     /// Says which tokens the next pass, a masked one, draws.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn open_positions(&self, open: Uint8Array) -> napi::Result<Promised<SessionState>> {
         let (stepping, open) = (self.inner()?, open.to_vec());
         let choose = move || {
@@ -175,13 +175,13 @@ impl NativeSession {
     }
 
     /// The tokens of all scales so far, `[images, N]`; 0 for those to come.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn tokens(&self) -> napi::Result<Int32Array> {
         Ok(on_device!(self.inner()?, it => it.with(|stepper, _| signed(stepper.tokens().to_vec()))))
     }
 
     /// The pictures of the finished scales, `[images, side, side, 3]`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn pictures(&self, token: &CancelToken) -> napi::Result<Promised<Vec<u8>, Uint8Array>> {
         let (stepping, cancel) = (self.inner()?, token.cancel.clone());
         let decode = move || on_device!(&stepping, it => it.with(|stepper, tokenizer| stepper.pictures(tokenizer, &cancel)));
@@ -189,7 +189,7 @@ impl NativeSession {
     }
 
     /// What it can be resumed from, with a description of the caller's own.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn save(&self, description: String) -> napi::Result<Promised<Vec<u8>, Uint8Array>> {
         let stepping = self.inner()?;
         let save = move || on_device!(&stepping, it => it.with(|stepper, _| stepper.save(&description)));
@@ -197,7 +197,7 @@ impl NativeSession {
     }
 
     /// Lets the buffers go, once the call under way is done with them.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.inner = None;
     }
@@ -208,7 +208,7 @@ impl NativeSession {
 }
 
 /// The description that a session was saved with.
-#[napi]
+#[napi(catch_unwind)]
 pub fn session_description(saved: Uint8Array) -> napi::Result<String> {
     saved_description(&saved).map_err(|error| to_js(&error))
 }

@@ -48,7 +48,7 @@ impl NativeTokenizer {
 #[napi]
 impl NativeTokenizer {
     /// Loads a tokenizer.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn load(
         options: TokenizerOptions,
         token: &CancelToken,
@@ -78,25 +78,25 @@ impl NativeTokenizer {
     }
 
     /// Its configuration as JSON.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn config_json(&self) -> napi::Result<String> {
         on_device!(self.open()?, tokenizer => json(tokenizer.config())).map_err(|error| to_js(&error))
     }
 
     /// Bytes its weights take.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn weight_bytes(&self) -> napi::Result<f64> {
         Ok(on_device!(self.open()?, tokenizer => tokenizer.weight_bytes()) as f64)
     }
 
     /// Bytes of the activations it keeps.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn working_bytes(&self) -> napi::Result<f64> {
         Ok(on_device!(self.open()?, tokenizer => tokenizer.working_bytes()) as f64)
     }
 
     /// The tokens of `pixels [3, side, side]` in [−1, 1].
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn encode(
         &self,
         pixels: Float32Array,
@@ -111,7 +111,7 @@ impl NativeTokenizer {
     }
 
     /// The picture of tokens, or the reconstruction after each scale: bytes `[side, side, 3]`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn decode(
         &self,
         tokens: Int32Array,
@@ -126,7 +126,7 @@ impl NativeTokenizer {
     }
 
     /// The tokens of what lies between two pictures, up to a scale.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn interpolate(
         &self,
         first: Int32Array,
@@ -145,7 +145,7 @@ impl NativeTokenizer {
     }
 
     /// Lets the weights go, once the calls under way are done with them.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.inner = None;
     }

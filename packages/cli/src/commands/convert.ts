@@ -1,4 +1,4 @@
-import { convertCheckpoint } from '@hmar/native'
+import { convertCheckpoint, findPulledFile } from '@hmar/native'
 import { Command, Option } from 'commander'
 
 import type { Context } from '../context.js'
@@ -18,7 +18,7 @@ export const convertCommand = ({ output, signal }: Context) =>
     .usage('[options] <in...> <out>')
     .argument(
       '<files...>',
-      'a .pth or .safetensors file (or a next-scale and a masked training file, to be assembled), then the file to write',
+      'a .pth or .safetensors file or a name that was pulled (or a next-scale and a masked training file, to be assembled), then the file to write',
     )
     .addOption(
       new Option('--dtype <dtype>', 'what the file shall hold').choices(['f32', 'bf16']).default('f32'),
@@ -41,7 +41,9 @@ Examples:
   hmar convert next-scale.pth masked.pth combined.safetensors`,
     )
     .action(async (files: string[], options: Options, command: Command) => {
-      const inputs = files.slice(0, -1)
+      const inputs = await Promise.all(
+        files.slice(0, -1).map(async (name) => (await findPulledFile(name)).path),
+      )
       const target = files.at(-1)!
       if (inputs.length === 0)
         command.error('error: give at least one file to read and then the file to write')

@@ -1,4 +1,4 @@
-import { inspectCheckpoint } from '@hmar/native'
+import { findPulledFile, inspectCheckpoint } from '@hmar/native'
 import { Command, Option } from 'commander'
 
 import type { Context } from '../context.js'
@@ -12,7 +12,7 @@ interface Options {
 export const infoCommand = ({ output, signal }: Context) =>
   new Command('info')
     .description('Says what a checkpoint is. Nothing in the file is executed, no weights are loaded.')
-    .argument('<file>', 'a .pth or .safetensors file')
+    .argument('<file>', 'a .pth or .safetensors file, or a name that was pulled')
     .addOption(
       new Option('--mode <mode>', 'which it is, where the file does not tell').choices(['next-scale', 'var']),
     )
@@ -21,7 +21,8 @@ export const infoCommand = ({ output, signal }: Context) =>
       'after',
       '\nExamples:\n  hmar info hmar-d16.pth\n  hmar info vae_ch160v4096z32.pth --tensors\n  hmar info hmar-d16.pth --json',
     )
-    .action(async (file: string, { mode, tensors }: Options) => {
+    .action(async (name: string, { mode, tensors }: Options) => {
+      const { path: file } = await findPulledFile(name)
       const checkpoint = await inspectCheckpoint(file, { mode, signal })
       const { modelConfig: model, tokenizerConfig: tokenizer, metadata } = checkpoint
       const summary = formatFields({

@@ -196,6 +196,9 @@ export function fakeBinding(): FakeBinding {
     inspectCheckpoint: async () => '{}',
     convertCheckpoint: async () => JSON.stringify({ tensors: 1, parameters: 2, bytes: 3 }),
     synthesizeCheckpoint: async () => {},
+    panicAtOnceForTest: () => {
+      throw nativeFailure('INTERNAL', 'panic')
+    },
     panicForTest: async () => {
       throw nativeFailure('INTERNAL', 'panic')
     },

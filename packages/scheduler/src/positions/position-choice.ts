@@ -6,7 +6,7 @@ import { localityOrder } from './locality.js'
 import type { ScorePositions } from './pass-state.js'
 
 // Each of p⁴ distances is looked at: beyond it a plan would take seconds to compile.
-const largestLocalSide = 128
+const largestLocalSide = 64
 
 const plain = [
   /** The least confident stay open (§4). */

@@ -10,6 +10,8 @@ const MAX_VALUES: usize = 1_000_000;
 const MAX_STACK: usize = 100_000;
 /// Containers within containers.
 const MAX_DEPTH: u32 = 1000;
+/// Dimensions of a tensor. Weights have four at most.
+const MAX_DIMENSIONS: usize = 8;
 /// Characters of a global's module and name.
 const MAX_GLOBAL: usize = 256;
 
@@ -269,6 +271,9 @@ impl<'a> Machine<'a> {
     fn remember(&mut self, slot: u32) -> Result<()> {
         let value = self.top()?;
         self.memo.insert(slot, value);
+        if self.memo.len() > MAX_VALUES {
+            return refused(format!("the pickle remembers more than {MAX_VALUES} values"));
+        }
         Ok(())
     }
 
@@ -298,9 +303,13 @@ impl<'a> Machine<'a> {
         corrupt("the pickle has something else where a tuple has to be")
     }
 
-    /// The numbers of a tuple such as a shape.
+    /// The numbers of a shape or of strides. Many tensors may share a tuple, and each gets a copy.
     fn sizes(&self, value: Value<'a>) -> Result<Vec<u64>> {
-        self.tuple_of(value)?.iter().map(|value| size(*value)).collect()
+        let values = self.tuple_of(value)?;
+        if values.len() > MAX_DIMENSIONS {
+            return refused(format!("the pickle has a tensor of more than {MAX_DIMENSIONS} dimensions"));
+        }
+        values.iter().map(|value| size(*value)).collect()
     }
 
     /// A storage is pickled as `('storage', type, key, device, elements)`.

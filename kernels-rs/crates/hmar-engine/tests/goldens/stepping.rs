@@ -249,8 +249,9 @@ fn damaged_sessions_are_refused_or_harmless() {
         }
     }
     assert!(refused > 500, "{refused}");
-    for length in [0, 1, 8, 100, saved.len() - 1] {
-        assert!(resume(&shapes, request(None), &saved[..length]).is_err());
+    for length in (0..saved.len()).filter(|length| *length <= 1000 || length % 97 == 0) {
+        let error = resume(&shapes, request(None), &saved[..length]).err().unwrap();
+        assert_eq!(error.code, Code::SessionInvalid, "cut to {length} bytes: {error}");
     }
     let fewer = Request { labels: vec![4, 10], ..request(None) };
     assert_eq!(resume(&shapes, fewer, &saved).err().unwrap().code, Code::SessionInvalid);
