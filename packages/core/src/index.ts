@@ -15,4 +15,5 @@ export { errorCodes, HmarError, type HmarErrorCode, type HmarErrorDetails, HmarR
 export { type LabelSpace, resolveLabel } from './label.js'
 export type { Pass, PassList, PositionOrder } from './plan.js'
 export { checkPyramid, PYRAMIDS, type Pyramid, pyramidFault, pyramidTokens, samePyramid } from './pyramid.js'
+export { parseRecipe, Recipe } from './recipe.js'
 export { checkTokenMaps, flattenTokens, type TokenMaps, unflattenTokens } from './token-maps.js'

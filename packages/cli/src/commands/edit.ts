@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
+import { labelName, parseLabels } from '@hmar/model'
 import { type EditResult, type HmarSampler, keepDark, keepInside, keepOutside } from '@hmar/sampler'
 import { Command, InvalidArgumentError, Option } from 'commander'
 
@@ -7,7 +8,6 @@ import { chooseSchedule, type ScheduleOptions, withScheduleOptions } from '../ch
 import type { Context } from '../context.js'
 import { pictureNames, slug } from '../file-names.js'
 import { formatMilliseconds } from '../format.js'
-import { labelName, parseLabels } from '../labels.js'
 import { loadSampler } from '../load-sampler.js'
 import { count, gather, type ModelOptions, number, seed, withModelOptions } from '../options.js'
 import { readPicture } from '../pictures.js'

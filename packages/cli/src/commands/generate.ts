@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HmarRangeError, type LabelSpace } from '@hmar/core'
+import { labelName, parseLabels } from '@hmar/model'
 import { contactSheet, type HmarImage } from '@hmar/tokenizer'
 import { Command, Option } from 'commander'
 
@@ -8,7 +9,6 @@ import { chooseSchedule, type ScheduleOptions, withScheduleOptions } from '../ch
 import type { Context } from '../context.js'
 import { pictureNames } from '../file-names.js'
 import { formatMilliseconds } from '../format.js'
-import { labelName, parseLabels } from '../labels.js'
 import { loadSampler } from '../load-sampler.js'
 import { count, gather, type ModelOptions, seed, withModelOptions } from '../options.js'
 
