@@ -8,6 +8,8 @@ describe('hmar --help', () => {
     expect(code).toBe(0)
     for (const word of [
       'generate',
+      'edit',
+      'reproduce',
       'info',
       'convert',
       'encode',
@@ -21,15 +23,24 @@ describe('hmar --help', () => {
     expect(stdout).toContain('Exit codes:')
   })
 
-  it.each(['generate', 'info', 'convert', 'encode', 'decode', 'score', 'synthesize', 'devices', 'verify'])(
-    'teaches %s by examples',
-    async (command) => {
-      const { code, stdout } = await hmar([command, '--help'])
-      expect(code).toBe(0)
-      expect(stdout).toMatch(new RegExp(`Examples:\n  hmar ${command}`))
-      expect(stdout).toContain('--json')
-    },
-  )
+  it.each([
+    'generate',
+    'edit',
+    'reproduce',
+    'info',
+    'convert',
+    'encode',
+    'decode',
+    'score',
+    'synthesize',
+    'devices',
+    'verify',
+  ])('teaches %s by examples', async (command) => {
+    const { code, stdout } = await hmar([command, '--help'])
+    expect(code).toBe(0)
+    expect(stdout).toMatch(new RegExp(`Examples:\n  hmar ${command}`))
+    expect(stdout).toContain('--json')
+  })
 })
 
 describe('a command line that asks for something impossible', () => {

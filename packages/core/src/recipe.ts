@@ -19,10 +19,8 @@ const Kept = z.strictObject({
 const Composited = z.strictObject({
   /** The source as PNG, in base64. */
   source: z.base64(),
-  /** Row-major, a byte for each pixel of the mask, in base64: from 0 (drawn anew) to 255 (kept). */
-  mask: z.base64(),
-  /** Pixels along a side of the mask. */
-  side: z.int().positive(),
+  /** A bit for each pixel, row-major, the highest of a byte first, in base64: 1 where it was kept. */
+  kept: z.base64(),
   /** Pixels on either side of an edge over which the two blend. */
   feather: z.int().min(0).max(256),
 })

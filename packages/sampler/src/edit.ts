@@ -1,9 +1,9 @@
 import { checkOptions, HmarError, type TokenMaps } from '@hmar/core'
 import type { Label } from '@hmar/model'
-import type { HmarImage, Picture, Tokenizer } from '@hmar/tokenizer'
+import type { Picture, Tokenizer } from '@hmar/tokenizer'
 import { z } from 'zod'
 
-import { bytesOf, composite } from './composite.js'
+import { bytesOf, type Composited } from './composite.js'
 import type { KeepMask } from './keep-mask.js'
 import type { GenerateResult } from './result.js'
 import type { GenerateOptions } from './sample-options.js'
@@ -61,17 +61,17 @@ export const tokensOf = async (source: Source, tokenizer: Tokenizer, signal: Abo
   isTokens(source) ? source : tokenizer.encode(source, { signal })
 
 /**
- * What puts the source's pixels back, if asked for.
+ * What of the source is put back, if that is asked for: read when the picture is there.
  *
  * @throws {HmarRangeError} for a feather out of range
  */
-export function compositorOf({ source, mask, composite: wanted }: EditOptions, tokenizer: Tokenizer) {
-  const checked = checkOptions('composite', compositeSchema, wanted)
+export function compositedBy({ source, mask, composite }: EditOptions, tokenizer: Tokenizer) {
+  const checked = checkOptions('composite', compositeSchema, composite)
   if (checked === false) return undefined
   const feather = checked === true ? 0 : checked.feather
-  return async (images: readonly HmarImage[]): Promise<readonly HmarImage[]> => {
-    const bytes = bytesOf(isTokens(source) ? await tokenizer.decode(source) : source)
-    return images.map((image) => composite(image, bytes, mask, feather))
+  return async (): Promise<Composited> => {
+    const shown = isTokens(source) ? await tokenizer.decode(source) : source
+    return { source: bytesOf(shown), mask, feather }
   }
 }
 

@@ -3,8 +3,8 @@
  *
  * @packageDocumentation
  */
-export type { TokenMaps } from '@hmar/core'
-export { HmarImage, type ImageFormat } from '@hmar/tokenizer'
+export type { Recipe, TokenMaps } from '@hmar/core'
+export { HmarImage, type ImageFormat, readRecipe } from '@hmar/tokenizer'
 export type { DeviceMemory, OperationTime } from './device-use.js'
 export type { EditOptions, EditResult, InterpolateOptions, Source, VaryOptions } from './edit.js'
 export { type Box, type KeepMask, keepDark, keepInside, keepOutside } from './keep-mask.js'
@@ -12,7 +12,7 @@ export type { SamplerLoadOptions } from './load-options.js'
 export type { DecodeProgress, GenerateProgress, PassProgress } from './progress.js'
 export type { GenerateResult, Timings } from './result.js'
 export type { BatchOptions, GenerateOptions, Keep, SampleOptions } from './sample-options.js'
-export { HmarSampler, type RestoreOptions } from './sampler.js'
+export { HmarSampler, type Reproduction, type RestoreOptions } from './sampler.js'
 export {
   type CallOptions,
   type ForkOptions,

@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions, type TokenMaps } from '@hmar/core'
+import { checkInteger, checkOptions, HmarError, parseRecipe, type Recipe, type TokenMaps } from '@hmar/core'
 import { HmarModel } from '@hmar/model'
 import { callNative, Resource, withCancellation } from '@hmar/native'
 import {
@@ -8,13 +8,14 @@ import {
   type NativeSampler,
   type NativeSession,
 } from '@hmar/native/binding'
-import type { ScorePositions } from '@hmar/scheduler'
-import { Tokenizer } from '@hmar/tokenizer'
+import { Schedule, type ScorePositions } from '@hmar/scheduler'
+import { type HmarImage, Tokenizer } from '@hmar/tokenizer'
 
+import { type Composited, composite } from './composite.js'
 import type { DeviceMemory, OperationTime } from './device-use.js'
 import {
   checkSource,
-  compositorOf,
+  compositedBy,
   type EditOptions,
   type EditResult,
   type InterpolateOptions,
@@ -25,6 +26,7 @@ import {
 import { keepMaskSchema } from './keep-mask.js'
 import { checkFit, isModel, isTokenizer, loadSchema, type SamplerLoadOptions } from './load-options.js'
 import { describeProgress } from './progress.js'
+import { checkWeights, compositedOf, digestOf, keepOf, type Making, recipeOf } from './recipe.js'
 import { type GenerateResult, splitResult } from './result.js'
 import {
   type Checked,
@@ -46,12 +48,22 @@ export interface RestoreOptions extends CallOptions {
   readonly functions?: Readonly<Record<string, ScorePositions>> | undefined
 }
 
+/** A picture that was made again. */
+export interface Reproduction {
+  readonly image: HmarImage
+  readonly tokens: TokenMaps
+  /** Whether every pixel is as the recipe says. */
+  readonly identical: boolean
+}
+
 /** Generates pictures with a model and its tokenizer (§4). */
 export class HmarSampler extends Resource {
   readonly model: HmarModel
   readonly tokenizer: Tokenizer
   readonly #native: NativeSampler
   readonly #queue = new SerialQueue()
+  /** How pictures were made, for as long as somebody has them. */
+  readonly #makings = new WeakMap<HmarImage, Making>()
 
   private constructor(model: HmarModel, tokenizer: Tokenizer) {
     super()
@@ -122,16 +134,20 @@ export class HmarSampler extends Resource {
    * @throws as {@link generate}, at the first event
    */
   async *stream({ previews = true, ...options }: StreamOptions): AsyncGenerator<StreamEvent, void, void> {
-    const { request } = checkSampleOptions(options, this.model.config, this.side)
+    const checked = checkSampleOptions(options, this.model.config, this.side)
     const { labels, signal } = options
-    const { batchSize } = request
+    const { batchSize, firstImage } = checked.request
     for (let first = 0; first < labels.length; first += batchSize) {
       await using session = await this.open({
         ...options,
         labels: labels.slice(first, first + batchSize),
-        firstImage: request.firstImage + first,
+        firstImage: firstImage + first,
       })
-      yield* streamBatch({ session, firstImage: first, count: labels.length, previews, signal })
+      const events = streamBatch({ session, firstImage: first, count: labels.length, previews, signal })
+      for await (const event of events) {
+        if (event.kind === 'image') this.#makings.set(event.image, { checked, index: event.index })
+        yield event
+      }
     }
   }
 
@@ -166,10 +182,12 @@ export class HmarSampler extends Resource {
     const { source, mask, composite: _, ...rest } = options
     this.#checkBefore([source], rest)
     checkOptions('The mask', keepMaskSchema, mask)
-    const putBack = compositorOf(options, this.tokenizer)
+    const putBack = compositedBy(options, this.tokenizer)
     const tokens = await tokensOf(source, this.tokenizer, rest.signal)
     const result = await this.#generateFrom(tokens, { mask }, rest)
-    return putBack ? { ...result, images: await putBack(result.images) } : result
+    if (putBack === undefined) return result
+    const composited = await putBack()
+    return { ...result, images: result.images.map((image) => this.#putBack(image, composited)) }
   }
 
   /**
@@ -197,6 +215,59 @@ export class HmarSampler extends Resource {
     )
     const mixed = await this.tokenizer.interpolate(first!, second!, weight, scales)
     return this.#generateFrom(mixed, { scales }, rest)
+  }
+
+  /**
+   * Everything that a picture depends on, to be stored with it (`image.toFile(path, { recipe })`) and to make it again. For
+   * pictures of `generate`, `stream`, `edit`, `vary`, `interpolate` and `reproduce`; a session may have been interfered with.
+   *
+   * @throws {HmarError} `RECIPE_INVALID` if none of these calls of this sampler made the picture
+   */
+  async recipe(image: HmarImage): Promise<Recipe> {
+    const making = this.#makings.get(image)
+    if (making) return recipeOf(image, making, this.model)
+    throw new HmarError('RECIPE_INVALID', 'This picture has no recipe.', {
+      found: 'a picture of a session, of another sampler, or of a file',
+      expected: 'one that generate, stream, edit, vary, interpolate or reproduce of this sampler gave',
+    })
+  }
+
+  /**
+   * Makes a picture again, and compares it. On the CPU it is the same to the last bit, whatever was made beside it; on a GPU
+   * rounding may differ with the batch, unless `batchInvariant` was asked for both times.
+   *
+   * @param recipe - What {@link recipe} gave, or JSON of it.
+   * @param options - `functions`: those by which its schedule chooses positions, by their names.
+   * @throws {HmarError} `RECIPE_INVALID` for what is none; `WEIGHTS_MISMATCH` for another model's; `SCHEDULE_INVALID` if a
+   *   function is missing; `CLOSED`
+   */
+  async reproduce(recipe: unknown, { functions = {}, signal }: RestoreOptions = {}): Promise<Reproduction> {
+    const checked = parseRecipe(recipe)
+    await checkWeights(checked, this.model)
+    const { pyramid } = this.model.config
+    const composited = await compositedOf(checked, this.side)
+    const events = this.stream({
+      labels: [checked.label],
+      seed: BigInt(checked.seed),
+      firstImage: checked.image,
+      schedule: Schedule.fromJSON(checked.schedule, functions),
+      skipNegligibleGuidance: checked.skipNegligibleGuidance,
+      keep: keepOf(checked, pyramid),
+      previews: false,
+      signal,
+    })
+    for await (const event of events) {
+      if (event.kind !== 'image') continue
+      const image = composited ? this.#putBack(event.image, composited) : event.image
+      return { image, tokens: event.tokens, identical: digestOf(image) === checked.pixels }
+    }
+    throw new HmarError('INTERNAL', 'The stream ended without an image.')
+  }
+
+  #putBack(drawn: HmarImage, composited: Composited): HmarImage {
+    const image = composite(drawn, composited)
+    this.#makings.set(image, { ...this.#makings.get(drawn)!, composited })
+    return image
   }
 
   /**
@@ -240,17 +311,17 @@ export class HmarSampler extends Resource {
     )
   }
 
-  async #generate(
-    { plan, request }: Checked,
-    { signal, onProgress }: GenerateOptions,
-  ): Promise<GenerateResult> {
+  async #generate(checked: Checked, { signal, onProgress }: GenerateOptions): Promise<GenerateResult> {
+    const { plan, request } = checked
     const count = request.labels.length
     const onEvent =
       onProgress && ((event: NativeGenerateEvent) => onProgress(describeProgress(event, plan, count)))
     const result = await withCancellation({ signal, onEvent }, (token, listener) =>
       this.#native.generate(request, token, listener),
     )
-    return splitResult(result, plan, this.side)
+    const split = splitResult(result, plan, this.side)
+    for (const [index, image] of split.images.entries()) this.#makings.set(image, { checked, index })
+    return split
   }
 
   /** Everything else than the sources themselves is refused before they are encoded. */
