@@ -3,10 +3,9 @@ import type { Label } from '@hmar/model'
 import type { Picture, Tokenizer } from '@hmar/tokenizer'
 import { z } from 'zod'
 
-import { bytesOf, type Composited } from './composite.js'
 import type { KeepMask } from './keep-mask.js'
 import type { GenerateResult } from './result.js'
-import type { GenerateOptions } from './sample-options.js'
+import type { GenerateOptions, KeptPixels } from './sample-options.js'
 
 /** A picture of the model's size, or its tokens. */
 export type Source = Picture | TokenMaps
@@ -61,18 +60,18 @@ export const tokensOf = async (source: Source, tokenizer: Tokenizer, signal: Abo
   isTokens(source) ? source : tokenizer.encode(source, { signal })
 
 /**
- * What of the source is put back, if that is asked for: read when the picture is there.
+ * Which pixels of the source are put back, if that is asked for.
  *
  * @throws {HmarRangeError} for a feather out of range
  */
-export function compositedBy({ source, mask, composite }: EditOptions, tokenizer: Tokenizer) {
+export function keptPixelsOf({ source, composite }: EditOptions, tokenizer: Tokenizer) {
   const checked = checkOptions('composite', compositeSchema, composite)
-  if (checked === false) return undefined
+  if (checked === false) return async () => undefined
   const feather = checked === true ? 0 : checked.feather
-  return async (): Promise<Composited> => {
-    const shown = isTokens(source) ? await tokenizer.decode(source) : source
-    return { source: bytesOf(shown), mask, feather }
-  }
+  return async (): Promise<KeptPixels> => ({
+    picture: isTokens(source) ? await tokenizer.decode(source) : source,
+    feather,
+  })
 }
 
 /**

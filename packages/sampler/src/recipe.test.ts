@@ -107,10 +107,10 @@ describe('reproduce', () => {
     await expect(sampler.reproduce({ ...recipe, keep })).rejects.toMatchObject({ code: 'IMAGE_INVALID' })
     const small = new HmarImage({ data: new Uint8Array(3), width: 1, height: 1 })
     const source = (await small.toBuffer('png')).toString('base64')
-    const composite = { source, kept: 'AA==', feather: 0 }
-    await expect(sampler.reproduce({ ...recipe, composite })).rejects.toMatchObject({
-      code: 'RECIPE_INVALID',
-    })
+    const fits = { tokens: Array<number>(130).fill(1), scales: 1 }
+    const put = (kept: string) => ({ ...recipe, keep: fits, composite: { source, kept, feather: 0 } })
+    await expect(sampler.reproduce(put('AA=='))).rejects.toMatchObject({ code: 'IMAGE_INVALID' })
+    await expect(sampler.reproduce(put('AAAA'))).rejects.toMatchObject({ code: 'RECIPE_INVALID' })
     await expect(sampler.reproduce({ kind: 'soup' })).rejects.toMatchObject({ code: 'RECIPE_INVALID' })
   })
 

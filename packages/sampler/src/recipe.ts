@@ -7,22 +7,21 @@ import { HmarImage, readPicture } from '@hmar/tokenizer'
 
 import packageJson from '../package.json' with { type: 'json' }
 import { type Composited, keptPixels } from './composite.js'
-import type { Checked, Keep } from './sample-options.js'
+import type { Checked, Keep, KeptPixels } from './sample-options.js'
 
-/** How a picture was made: a call, the picture's place in it, and what was put back. */
+/** How a picture was made: a call, and the picture's place in it. */
 export interface Making {
   readonly checked: Checked
   readonly index: number
-  readonly composited?: Composited | undefined
 }
 
 /** Everything that a picture depends on. */
 export async function recipeOf(
   image: HmarImage,
-  { checked, index, composited }: Making,
+  { checked, index }: Making,
   model: HmarModel,
 ): Promise<Recipe> {
-  const { request, schedule } = checked
+  const { request, schedule, composited } = checked
   const { config, arithmetic } = model
   const { device: id, dtype, batchInvariant } = arithmetic
   const label = request.labels[index] === config.classes ? null : request.labels[index]!
@@ -62,34 +61,37 @@ export async function checkWeights({ model: wanted }: Recipe, model: HmarModel):
   })
 }
 
-/** What of another picture a recipe keeps. */
-export function keepOf({ keep }: Recipe, pyramid: readonly number[]): Keep | undefined {
+/**
+ * What of another picture a recipe keeps.
+ *
+ * @throws {HmarError} `IMAGE_INVALID` if its tokens do not fit the pyramid, `RECIPE_INVALID` if pixels that it puts back do not
+ *   fit each other
+ */
+export async function keepOf(
+  { keep, composite }: Recipe,
+  pyramid: readonly number[],
+): Promise<Keep | undefined> {
   if (keep === undefined) return undefined
-  const { tokens, scales, mask } = keep
+  const { scales, mask } = keep
   return {
-    tokens: unflattenTokens(Int32Array.from(tokens), pyramid),
+    tokens: unflattenTokens(Int32Array.from(keep.tokens), pyramid),
     scales,
-    ...(mask && { mask: { data: Float32Array.from(mask), side: pyramid.at(-1)! } }),
+    mask: mask && { data: Float32Array.from(mask), side: pyramid.at(-1)! },
+    pixels: composite && (await pixelsOf(composite)),
   }
 }
 
-/**
- * What a recipe puts back.
- *
- * @throws {HmarError} `RECIPE_INVALID` if that is no picture of the model's size
- */
-export async function compositedOf({ composite }: Recipe, side: number): Promise<Composited | undefined> {
-  if (composite === undefined) return undefined
-  const bits = Buffer.from(composite.kept, 'base64')
-  const source = await readPicture(Buffer.from(composite.source, 'base64'))
-  const area = side * side
-  if (source.width !== side || bits.length !== Math.ceil(area / 8))
-    throw new HmarError('RECIPE_INVALID', 'What the recipe puts back does not fit the model’s pictures.', {
-      found: `${source.width}×${source.height} pixels, ${bits.length} bytes of what is kept`,
-      expected: `${side}×${side} pixels, ${Math.ceil(area / 8)} bytes`,
+async function pixelsOf({ source, kept, feather }: NonNullable<Recipe['composite']>): Promise<KeptPixels> {
+  const picture = await readPicture(Buffer.from(source, 'base64'))
+  const side = picture.width
+  const bits = Buffer.from(kept, 'base64')
+  if (bits.length !== Math.ceil((side * side) / 8))
+    throw new HmarError('RECIPE_INVALID', 'The pixels that the recipe puts back do not fit each other.', {
+      found: `${bits.length} bytes of what is kept`,
+      expected: `${Math.ceil((side * side) / 8)}: a bit for each of ${side}×${side} pixels`,
     })
-  const data = Uint8Array.from({ length: area }, (_, at) => (bits[at >> 3]! >> (7 - (at & 7))) & 1)
-  return { source: source.data, mask: { data, side }, feather: composite.feather }
+  const data = Uint8Array.from({ length: side * side }, (_, at) => (bits[at >> 3]! >> (7 - (at & 7))) & 1)
+  return { picture, mask: { data, side }, feather }
 }
 
 const describeKeep = ({ tokens, mask, scales }: NativeKeep) => ({

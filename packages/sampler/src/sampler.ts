@@ -11,14 +11,14 @@ import {
 import { Schedule, type ScorePositions } from '@hmar/scheduler'
 import { type HmarImage, Tokenizer } from '@hmar/tokenizer'
 
-import { type Composited, composite } from './composite.js'
+import { composite } from './composite.js'
 import type { DeviceMemory, OperationTime } from './device-use.js'
 import {
   checkSource,
-  compositedBy,
   type EditOptions,
   type EditResult,
   type InterpolateOptions,
+  keptPixelsOf,
   type Source,
   tokensOf,
   type VaryOptions,
@@ -26,7 +26,7 @@ import {
 import { keepMaskSchema } from './keep-mask.js'
 import { checkFit, isModel, isTokenizer, loadSchema, type SamplerLoadOptions } from './load-options.js'
 import { describeProgress } from './progress.js'
-import { checkWeights, compositedOf, digestOf, keepOf, type Making, recipeOf } from './recipe.js'
+import { checkWeights, digestOf, keepOf, type Making, recipeOf } from './recipe.js'
 import { type GenerateResult, splitResult } from './result.js'
 import {
   type Checked,
@@ -145,8 +145,9 @@ export class HmarSampler extends Resource {
       })
       const events = streamBatch({ session, firstImage: first, count: labels.length, previews, signal })
       for await (const event of events) {
-        if (event.kind === 'image') this.#makings.set(event.image, { checked, index: event.index })
-        yield event
+        yield event.kind === 'image'
+          ? { ...event, image: this.#finished(event.image, { checked, index: event.index }) }
+          : event
       }
     }
   }
@@ -182,12 +183,9 @@ export class HmarSampler extends Resource {
     const { source, mask, composite: _, ...rest } = options
     this.#checkBefore([source], rest)
     checkOptions('The mask', keepMaskSchema, mask)
-    const putBack = compositedBy(options, this.tokenizer)
+    const keptPixels = keptPixelsOf(options, this.tokenizer)
     const tokens = await tokensOf(source, this.tokenizer, rest.signal)
-    const result = await this.#generateFrom(tokens, { mask }, rest)
-    if (putBack === undefined) return result
-    const composited = await putBack()
-    return { ...result, images: result.images.map((image) => this.#putBack(image, composited)) }
+    return this.#generateFrom(tokens, { mask, pixels: await keptPixels() }, rest)
   }
 
   /**
@@ -245,29 +243,22 @@ export class HmarSampler extends Resource {
     const checked = parseRecipe(recipe)
     await checkWeights(checked, this.model)
     const { pyramid } = this.model.config
-    const composited = await compositedOf(checked, this.side)
     const events = this.stream({
       labels: [checked.label],
       seed: BigInt(checked.seed),
       firstImage: checked.image,
       schedule: Schedule.fromJSON(checked.schedule, functions),
       skipNegligibleGuidance: checked.skipNegligibleGuidance,
-      keep: keepOf(checked, pyramid),
+      keep: await keepOf(checked, pyramid),
       previews: false,
       signal,
     })
     for await (const event of events) {
       if (event.kind !== 'image') continue
-      const image = composited ? this.#putBack(event.image, composited) : event.image
-      return { image, tokens: event.tokens, identical: digestOf(image) === checked.pixels }
+      const { image, tokens } = event
+      return { image, tokens, identical: digestOf(image) === checked.pixels }
     }
     throw new HmarError('INTERNAL', 'The stream ended without an image.')
-  }
-
-  #putBack(drawn: HmarImage, composited: Composited): HmarImage {
-    const image = composite(drawn, composited)
-    this.#makings.set(image, { ...this.#makings.get(drawn)!, composited })
-    return image
   }
 
   /**
@@ -320,8 +311,15 @@ export class HmarSampler extends Resource {
       this.#native.generate(request, token, listener),
     )
     const split = splitResult(result, plan, this.side)
-    for (const [index, image] of split.images.entries()) this.#makings.set(image, { checked, index })
-    return split
+    return { ...split, images: split.images.map((image, index) => this.#finished(image, { checked, index })) }
+  }
+
+  /** The image with what it keeps of another one's pixels; how it was made is remembered. */
+  #finished(drawn: HmarImage, making: Making): HmarImage {
+    const { composited } = making.checked
+    const image = composited ? composite(drawn, composited) : drawn
+    this.#makings.set(image, making)
+    return image
   }
 
   /** Everything else than the sources themselves is refused before they are encoded. */

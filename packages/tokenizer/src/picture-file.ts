@@ -18,6 +18,8 @@ export interface ReadPictureOptions {
   readonly mostPixels?: number | undefined
 }
 
+const formats: readonly string[] = ['png', 'jpeg', 'webp', 'tiff', 'gif', 'heif']
+
 /**
  * Reads a picture file as people see it: turned upright, transparency over white, its largest centred square resized.
  *
@@ -32,7 +34,10 @@ export async function readPicture(
   const { default: sharp } = await import('sharp') // on demand, as everywhere
   const input = { limitInputPixels: false }
   try {
-    const { width, height } = (await sharp(file, input).metadata()).autoOrient
+    const { format, autoOrient } = await sharp(file, input).metadata()
+    const { width, height } = autoOrient
+    // A drawing could ask for anything of the program that renders it.
+    if (!formats.includes(format)) throw new Error(`${format}, which is not read`)
     if (width * height > mostPixels)
       throw new HmarError('IMAGE_INVALID', 'The picture has too many pixels.', {
         found: `${width}×${height}`,

@@ -11,9 +11,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 let folder: string
 let said: string
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'hmar-demo-'))
-  const demo = fileURLToPath(new URL('../dist/main.js', import.meta.url))
-  said = execFileSync(process.execPath, [demo, '--out', folder], { encoding: 'utf8' })
+  folder = mkdtempSync(join(tmpdir(), 'hmar-start-'))
+  const program = fileURLToPath(new URL('../dist/main.js', import.meta.url))
+  said = execFileSync(process.execPath, [program, '--out', folder], { encoding: 'utf8' })
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
