@@ -231,32 +231,39 @@ export class HmarSampler extends Resource {
   }
 
   /**
-   * Makes a picture again, and compares it. On the CPU it is the same to the last bit, whatever was made beside it; on a GPU
-   * rounding may differ with the batch, unless `batchInvariant` was asked for both times.
+   * How a picture was made: what `generate` or `stream` need to make it again.
    *
    * @param recipe - What {@link recipe} gave, or JSON of it.
-   * @param options - `functions`: those by which its schedule chooses positions, by their names.
+   * @param functions - Those by which its schedule chooses positions, by their names.
    * @throws {HmarError} `RECIPE_INVALID` for what is none; `WEIGHTS_MISMATCH` for another model's; `SCHEDULE_INVALID` if a
-   *   function is missing; `CLOSED`
+   *   function is missing; `IMAGE_INVALID` if what it keeps is no picture of the model's
    */
-  async reproduce(recipe: unknown, { functions = {}, signal }: RestoreOptions = {}): Promise<Reproduction> {
+  async fromRecipe(recipe: unknown, functions: RestoreOptions['functions'] = {}) {
     const checked = parseRecipe(recipe)
     await checkWeights(checked, this.model)
-    const { pyramid } = this.model.config
-    const events = this.stream({
+    return {
       labels: [checked.label],
       seed: BigInt(checked.seed),
       firstImage: checked.image,
       schedule: Schedule.fromJSON(checked.schedule, functions),
       skipNegligibleGuidance: checked.skipNegligibleGuidance,
-      keep: await keepOf(checked, pyramid),
-      previews: false,
-      signal,
-    })
-    for await (const event of events) {
+      keep: await keepOf(checked, this.model.config.pyramid),
+    } satisfies SampleOptions
+  }
+
+  /**
+   * Makes a picture again, and compares it. On the CPU it is the same to the last bit, whatever was made beside it; on a GPU
+   * rounding may differ with the batch, unless `batchInvariant` was asked for both times.
+   *
+   * @throws as {@link fromRecipe}; {HmarError} `CLOSED`
+   */
+  async reproduce(recipe: unknown, { functions, signal }: RestoreOptions = {}): Promise<Reproduction> {
+    const { pixels } = parseRecipe(recipe)
+    const options = await this.fromRecipe(recipe, functions)
+    for await (const event of this.stream({ ...options, previews: false, signal })) {
       if (event.kind !== 'image') continue
       const { image, tokens } = event
-      return { image, tokens, identical: digestOf(image) === checked.pixels }
+      return { image, tokens, identical: digestOf(image) === pixels }
     }
     throw new HmarError('INTERNAL', 'The stream ended without an image.')
   }
