@@ -1,11 +1,11 @@
-// Every test of both languages; with --lint every linter counts as a test, too. The last line is the sum.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { countCargo, countVitest, nothing, sum, withOutcome } from './counts.mjs'
+// Every test of both languages, in a browser too where there is one; with --lint every linter counts as a test. The last line
+// is the sum.
+import { countCargo, nothing, sum, withOutcome } from './counts.mjs'
+import { chromiumMissing, testEndToEnd } from './end-to-end.mjs'
 import { linters } from './linters.mjs'
 import { prepare } from './prepare.mjs'
 import { run } from './run.mjs'
+import { testWithVitest } from './vitest.mjs'
 
 const { passed, failed } = sum((await prepare()) ? await runAll() : [withOutcome(false, nothing)])
 console.log(`${passed} passed, ${failed} failed`)
@@ -14,7 +14,10 @@ process.exitCode = failed === 0 ? 0 : 1
 async function runAll() {
   const results = []
   if (process.argv.includes('--lint')) for (const linter of linters) results.push(await lint(...linter))
-  results.push(await testRust(), await testTypeScript())
+  results.push(await testRust(), await testWithVitest())
+  const missing = chromiumMissing()
+  if (missing) process.stderr.write(missing)
+  else results.push(await testEndToEnd())
   return results
 }
 
@@ -32,18 +35,4 @@ async function testRust() {
     '--no-fail-fast',
   ])
   return withOutcome(ok, countCargo(output))
-}
-
-async function testTypeScript() {
-  const folder = mkdtempSync(join(tmpdir(), 'hmar-test-'))
-  const report = join(folder, 'vitest.json')
-  const { ok } = await run('vitest', [
-    'run',
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${report}`,
-  ])
-  const counts = existsSync(report) ? countVitest(readFileSync(report, 'utf8')) : nothing
-  rmSync(folder, { recursive: true })
-  return withOutcome(ok, counts)
 }

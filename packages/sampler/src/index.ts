@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export type { Recipe, TokenMaps } from '@hmar/core'
+export type { Arithmetic, Device } from '@hmar/native'
 export { HmarImage, type ImageFormat, readRecipe } from '@hmar/tokenizer'
 export type { DeviceMemory, OperationTime } from './device-use.js'
 export type { EditOptions, EditResult, InterpolateOptions, Source, VaryOptions } from './edit.js'
