@@ -90,11 +90,12 @@ export function DrawPanel({ model, schedule, usual, request, open }: Properties)
       <div class="row">
         <button
           type="button"
+          aria-label="Compare schedules"
           disabled={!schedule}
           title={schedule ? '' : 'Compose a schedule first'}
           onClick={compare}
         >
-          Compare schedules
+          Compare
         </button>
         <button type="button" onClick={() => file.current!.click()}>
           Open a file

@@ -7,6 +7,7 @@ import { Mask } from './mask'
 import { MaskPainter } from './mask-painter'
 import { finished, type Picture, shown } from './picture'
 import { base64Of, fileName, recipeAddress } from './recipe-file'
+import { Slider } from './slider'
 import type { Request } from './studio'
 
 interface Properties {
@@ -98,17 +99,15 @@ export function Inspector({ model, picture, schedule, request, close }: Properti
         {paints ? (
           <>
             <p class="hint">Paint what is to be drawn anew. The rest stays as it is.</p>
-            <label class="slider">
-              <span>Brush</span>
-              <output>{radius * 2} pixels</output>
-              <input
-                type="range"
-                min="1"
-                max={Math.round(side / 4)}
-                value={radius}
-                onInput={({ currentTarget }) => setRadius(currentTarget.valueAsNumber)}
-              />
-            </label>
+            <Slider
+              title="Brush"
+              value={radius}
+              least={1}
+              most={Math.round(side / 4)}
+              step={1}
+              unit={(value) => `${value * 2} pixels`}
+              change={setRadius}
+            />
             <div class="row">
               <button type="button" aria-pressed={erases} onClick={() => setErases(!erases)}>
                 Erase

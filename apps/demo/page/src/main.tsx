@@ -1,3 +1,4 @@
+import './no-code-from-strings'
 import { render } from 'preact'
 
 import { App } from './app'

@@ -3,6 +3,7 @@ import type { ModelDescription } from '@hmar/server'
 
 import { type Composition, mostSteps, usualComposition } from './composition'
 import { PlanStrip } from './plan-strip'
+import { Slider } from './slider'
 
 interface Properties {
   readonly model: ModelDescription
@@ -15,11 +16,11 @@ interface Properties {
 const shapes = { linear: 'rising', constant: 'constant', 'power-cosine': 'cosine' } as const
 const curves = ['uniform', 'cosine', 'power', 'logarithm', 'exponential', 'arccos', 'root'] as const
 const positions = {
-  'least-confident': 'the confident first',
-  gumbel: 'confident, with noise',
+  'least-confident': 'confident',
+  gumbel: 'confident, noisy',
   random: 'any',
-  halton: 'spread (Halton)',
-  locality: 'apart (locality)',
+  halton: 'Halton',
+  locality: 'locality',
 } as const
 
 /** The controls of a schedule, with what it does and costs: worked out in the browser. */
@@ -63,7 +64,7 @@ export function SchedulePanel({ model: { config }, composition, change, schedule
                   set({ steps: composition.steps.with(index, value === '' ? undefined : Number(value)) })
                 }
               >
-                <option value="">{usual.commits[index]!.length}, default</option>
+                <option value="">auto {usual.commits[index]!.length}</option>
                 {Array.from({ length: mostSteps(side) }, (_, step) => (
                   <option key={step} value={step + 1}>
                     {step + 1}
@@ -173,41 +174,5 @@ export function SchedulePanel({ model: { config }, composition, change, schedule
         </section>
       </details>
     </section>
-  )
-}
-
-interface SliderProperties {
-  readonly title: string
-  readonly value: number
-  readonly least?: number
-  readonly most: number
-  readonly step: number
-  readonly unit?: (value: number) => string
-  readonly change: (value: number) => void
-}
-
-function Slider({
-  title,
-  value,
-  least = 0,
-  most,
-  step,
-  unit = (one) => one.toFixed(1),
-  change,
-}: SliderProperties) {
-  return (
-    <label class="slider">
-      <span>{title}</span>
-      <output>{unit(value)}</output>
-      <input
-        type="range"
-        min={least}
-        max={most}
-        step={step}
-        value={value}
-        aria-valuetext={unit(value)}
-        onInput={({ currentTarget }) => change(currentTarget.valueAsNumber)}
-      />
-    </label>
   )
 }
