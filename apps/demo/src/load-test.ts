@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
@@ -26,6 +26,7 @@ interface Answer {
   readonly body: string
 }
 
+const loadBefore = loadavg()[0]
 const demo = fileURLToPath(new URL('main.js', import.meta.url))
 const child = spawn(process.execPath, [demo, '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] })
 const exited = new Promise<number | null>((resolve) => {
@@ -50,6 +51,7 @@ const result = {
   date: new Date().toISOString().slice(0, 10),
   device: `${cpus()[0]?.model.trim()}, ${cpus().length} cores, shared with other programs`,
   model: 'shapes',
+  loadBefore,
   clients,
   seconds,
   ...count,

@@ -21,7 +21,7 @@ export function formOf({ headers }: FastifyRequest): Form {
 }
 
 /** Has the job given up when its client leaves before the end. */
-export function giveUpWithClient({ raw }: FastifyReply, giveUp: (error: ServerError) => void): void {
+function giveUpWithClient({ raw }: FastifyReply, giveUp: (error: ServerError) => void): void {
   raw.once('close', () => {
     if (!raw.writableFinished) giveUp(new ServerError('CLIENT_GONE', 'The client left.'))
   })

@@ -67,7 +67,7 @@ interface PostOptions {
 }
 
 /** The events of an answer, as they come. */
-export async function* readEvents({ body }: Response): AsyncGenerator<ServerEvent, void, void> {
+async function* readEvents({ body }: Response): AsyncGenerator<ServerEvent, void, void> {
   let text = ''
   for await (const chunk of body!.pipeThrough(new TextDecoderStream())) {
     text += chunk
