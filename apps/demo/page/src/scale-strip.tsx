@@ -1,12 +1,7 @@
 import type { Picture } from './picture'
 
-interface Properties {
-  readonly picture: Picture
-  readonly pyramid: readonly number[]
-}
-
 /** A small picture of what each scale shows. */
-export function ScaleStrip({ picture }: Omit<Properties, 'pyramid'>) {
+export function ScaleStrip({ picture }: { readonly picture: Picture }) {
   return (
     <ol class="strip" aria-label="Scales so far">
       {picture.scales.map((scale, index) => (
