@@ -1,4 +1,3 @@
-import { text } from 'node:stream/consumers'
 import { afterEach, expect, it } from 'vitest'
 
 import { startDemo } from '../e2e/browser.js'
@@ -25,7 +24,7 @@ it('serves the page beside the models', async () => {
 it('ends what it has on SIGTERM under load, is not ready meanwhile, and exits with 0 (25)', async () => {
   demo = await startDemo()
   const taken = await Promise.all([1, 2, 3].map((seed) => generate({ labels: ['star'], count: 2, seed })))
-  const answers = Promise.all(taken.map(({ body }) => text(body!)))
+  const answers = Promise.all(taken.map((response) => response.text()))
   demo.child.kill('SIGTERM')
   let ready = 200
   while (ready === 200) ready = (await fetch(`${demo.address}/readyz`)).status

@@ -12,7 +12,7 @@ export { type Box, type KeepMask, keepDark, keepInside, keepOutside } from './ke
 export type { SamplerLoadOptions } from './load-options.js'
 export type { DecodeProgress, GenerateProgress, PassProgress } from './progress.js'
 export type { GenerateResult, Timings } from './result.js'
-export type { BatchOptions, GenerateOptions, Keep, SampleOptions } from './sample-options.js'
+export type { BatchOptions, GenerateOptions, Keep, KeptPixels, SampleOptions } from './sample-options.js'
 export { HmarSampler, type Reproduction, type RestoreOptions } from './sampler.js'
 export {
   type CallOptions,

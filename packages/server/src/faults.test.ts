@@ -6,6 +6,7 @@ import { HmarImage } from '@hmar/sampler'
 import sharp from 'sharp'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 
+import type { Service } from './service.js'
 import { answerOf, gather, only, serve, until } from './testing/server.js'
 
 let server: Awaited<ReturnType<typeof serve>>
@@ -15,7 +16,7 @@ const start = async (...options: Parameters<typeof serve>) => {
 }
 afterEach(() => server.close())
 
-const queue = () => server.app.hmar.queue('shapes')
+const queue = () => (server.app.hmar as Service).queue('shapes')
 /** So much that it is under way until somebody ends it. */
 const long = { labels: ['star'], count: 16, seed: 1 }
 const works = async () => {

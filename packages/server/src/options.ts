@@ -9,32 +9,44 @@ const milliseconds = z
   .max(2 ** 31 - 1)
 
 /** What a server allows, and how long it waits. */
-const Limits = z.object({
+export interface Limits {
   /** Requests that may wait for each model. Defaults to 64. */
-  queue: count(100_000).default(64),
+  readonly queue: number
   /** Images made at once, of several requests together. Defaults to 8. */
-  batch: count(1024).default(8),
+  readonly batch: number
   /** Requests of one client that wait or run at once. Defaults to 8. */
-  perClient: count(100_000).default(8),
+  readonly perClient: number
   /** Images of one request. Defaults to 16. */
-  images: count(1024).default(16),
+  readonly images: number
   /** Passes of one schedule. Defaults to 256. */
-  passes: count(100_000).default(256),
+  readonly passes: number
   /** From a request to its last image, in milliseconds. Defaults to two minutes. */
-  requestMs: milliseconds.default(120_000),
+  readonly requestMs: number
   /** Until a request's body is there, in milliseconds. Defaults to ten seconds. */
-  bodyMs: milliseconds.default(10_000),
+  readonly bodyMs: number
   /** How long a client may take nothing of what was written to it, in milliseconds. Defaults to twenty seconds. */
-  stallMs: milliseconds.default(20_000),
+  readonly stallMs: number
   /** How long draining waits for requests, in milliseconds. Defaults to half a minute. */
-  drainMs: milliseconds.default(30_000),
+  readonly drainMs: number
   /** Of a request's body: JSON or a picture. Defaults to 8 MiB. */
-  bodyBytes: count(2 ** 30).default(8 * 2 ** 20),
+  readonly bodyBytes: number
   /** Of a picture that is sent. Defaults to 2²⁴. */
+  readonly pixels: number
+}
+
+const limits = z.object({
+  queue: count(100_000).default(64),
+  batch: count(1024).default(8),
+  perClient: count(100_000).default(8),
+  images: count(1024).default(16),
+  passes: count(100_000).default(256),
+  requestMs: milliseconds.default(120_000),
+  bodyMs: milliseconds.default(10_000),
+  stallMs: milliseconds.default(20_000),
+  drainMs: milliseconds.default(30_000),
+  bodyBytes: count(2 ** 30).default(8 * 2 ** 20),
   pixels: count(2 ** 30).default(2 ** 24),
-})
-/** What a server allows, and how long it waits. */
-export type Limits = z.output<typeof Limits>
+}) satisfies z.ZodType<Limits>
 
 const Options = z.object({
   models: z.record(
@@ -45,7 +57,7 @@ const Options = z.object({
     .string()
     .regex(/^(\/[\w.-]+)*$/, 'must begin with a slash')
     .default('/api'),
-  limits: Limits.partial().default({}),
+  limits: limits.prefault({}),
   onEngineLost: z
     .custom<(error: unknown) => void>((value) => typeof value === 'function', 'must be a function')
     .optional(),
@@ -69,8 +81,8 @@ export interface HmarServerOptions {
  * @throws {HmarRangeError} if one is of the wrong kind or out of its range
  */
 export function checkServerOptions(options: HmarServerOptions) {
-  const { limits, ...checked } = checkOptions('hmarServer', Options, options)
+  const checked = checkOptions('hmarServer', Options, options)
   if (Object.keys(checked.models).length === 0)
     throw new HmarRangeError('There is nothing to serve.', { found: 'no models', expected: 'at least one' })
-  return { ...checked, limits: Limits.parse(limits) }
+  return checked
 }

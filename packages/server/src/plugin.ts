@@ -7,12 +7,12 @@ import { addHealthRoutes } from './routes/health.js'
 import { addImageRoutes } from './routes/images.js'
 import { addModelRoutes } from './routes/models.js'
 import { answerTo, ServerError } from './server-error.js'
-import { Service } from './service.js'
+import { type HmarService, Service } from './service.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** What serves the models of `hmarServer`. */
-    readonly hmar: Service
+    readonly hmar: HmarService
   }
 }
 

@@ -1,35 +1,49 @@
 import { HmarError, type HmarErrorCode, type HmarErrorDetails } from '@hmar/core'
 
-/** What kind of failure of serving it is, with its HTTP status. The names never change their meaning. */
-const statuses = {
-  /** There is nothing at this address. */
-  NOT_FOUND: 404,
-  /** The body is no JSON, or not of the form that is asked for. */
-  REQUEST_INVALID: 400,
-  /** The body took too long to come. */
-  BODY_TIMED_OUT: 408,
-  /** The body has too many bytes. */
-  BODY_TOO_LARGE: 413,
-  /** The picture has too many pixels; none was decoded. */
-  PICTURE_TOO_LARGE: 413,
-  /** The body is of a type that is not read here, or no picture. */
-  TYPE_UNSUPPORTED: 415,
-  /** Too many requests wait. */
-  QUEUE_FULL: 429,
-  /** Too many requests of one client wait or run. */
-  CLIENT_LIMIT: 429,
-  /** The request took too long, waiting included. */
-  TIMED_OUT: 504,
-  /** The client was gone, or took nothing of what was written. */
-  CLIENT_GONE: 499,
-  /** The server ends: it takes nothing new. */
-  DRAINING: 503,
-  /** The device stopped working for good. */
-  ENGINE_LOST: 503,
-} as const satisfies Record<string, number>
+/**
+ * The stable name of a kind of failure of serving.
+ *
+ * - `NOT_FOUND`: there is nothing at this address.
+ * - `REQUEST_INVALID`: the body is no JSON, or not of the form that is asked for.
+ * - `BODY_TIMED_OUT`: the body took too long to come.
+ * - `BODY_TOO_LARGE`: the body has too many bytes.
+ * - `PICTURE_TOO_LARGE`: the picture has too many pixels; none was decoded.
+ * - `TYPE_UNSUPPORTED`: the body is of a type that is not read here, or no picture.
+ * - `QUEUE_FULL`: too many requests wait.
+ * - `CLIENT_LIMIT`: too many requests of one client wait or run.
+ * - `TIMED_OUT`: the request took too long, waiting included.
+ * - `CLIENT_GONE`: the client left, or took nothing of what was written.
+ * - `DRAINING`: the server ends, and takes nothing new.
+ * - `ENGINE_LOST`: the device stopped working for good.
+ */
+export type ServerErrorCode =
+  | 'NOT_FOUND'
+  | 'REQUEST_INVALID'
+  | 'BODY_TIMED_OUT'
+  | 'BODY_TOO_LARGE'
+  | 'PICTURE_TOO_LARGE'
+  | 'TYPE_UNSUPPORTED'
+  | 'QUEUE_FULL'
+  | 'CLIENT_LIMIT'
+  | 'TIMED_OUT'
+  | 'CLIENT_GONE'
+  | 'DRAINING'
+  | 'ENGINE_LOST'
 
-/** The stable name of a kind of failure of serving. */
-export type ServerErrorCode = keyof typeof statuses
+const statuses: Readonly<Record<ServerErrorCode, number>> = {
+  NOT_FOUND: 404,
+  REQUEST_INVALID: 400,
+  BODY_TIMED_OUT: 408,
+  BODY_TOO_LARGE: 413,
+  PICTURE_TOO_LARGE: 413,
+  TYPE_UNSUPPORTED: 415,
+  QUEUE_FULL: 429,
+  CLIENT_LIMIT: 429,
+  TIMED_OUT: 504,
+  CLIENT_GONE: 499,
+  DRAINING: 503,
+  ENGINE_LOST: 503,
+}
 
 /** A failure of serving, with a stable code and an HTTP status. */
 export class ServerError extends Error {

@@ -12,6 +12,14 @@ import { isEngineLost, ServerError } from './server-error.js'
 /** `ready` takes requests; `draining` ends those it has; `lost` can compute nothing any more. */
 export type ServiceState = 'ready' | 'draining' | 'lost'
 
+/** What an app can ask of its server: `app.hmar`. */
+export interface HmarService {
+  /** Whether it takes requests. */
+  readonly state: ServiceState
+  /** Takes nothing new, and waits until what was taken is done and answered, but no longer than `limits.drainMs`. */
+  drain(): Promise<void>
+}
+
 interface ServiceOptions {
   readonly models: Readonly<Record<string, HmarSampler>>
   readonly limits: Limits
@@ -19,7 +27,7 @@ interface ServiceOptions {
 }
 
 /** What serves: the models' queues, who has how many requests, and whether more are taken. */
-export class Service {
+export class Service implements HmarService {
   readonly metrics = new Metrics()
   readonly limits: Limits
   readonly queues: ReadonlyMap<string, ModelQueue>
@@ -96,7 +104,6 @@ export class Service {
     response.once('close', () => this.#answers.delete(response))
   }
 
-  /** Takes nothing new, and waits until what was taken is done and answered, but no longer than `limits.drainMs`. */
   async drain(): Promise<void> {
     if (this.#state === 'ready') this.#state = 'draining'
     const jobs = [...this.queues.values()].flatMap((queue) => queue.jobs)
