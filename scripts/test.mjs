@@ -1,12 +1,11 @@
-// Every test of both languages; with --lint also the linters, each as a test, and the checks of what would be published.
-// The last line is the sum.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { countCargo, countVitest, nothing, sum, withOutcome } from './counts.mjs'
+// Every test of both languages, in a browser too where there is one; with --lint also the linters, each as a test, and the
+// checks of what would be published. The last line is the sum.
+import { countCargo, nothing, sum, withOutcome } from './counts.mjs'
+import { chromiumMissing, testEndToEnd } from './end-to-end.mjs'
 import { linters } from './linters.mjs'
 import { prepare } from './prepare.mjs'
 import { run } from './run.mjs'
+import { testWithVitest } from './vitest.mjs'
 
 const { passed, failed } = sum((await prepare()) ? await runAll() : [withOutcome(false, nothing)])
 console.log(`${passed} passed, ${failed} failed`)
@@ -16,8 +15,11 @@ async function runAll() {
   const results = []
   const thorough = process.argv.includes('--lint')
   if (thorough) for (const linter of linters) results.push(await lint(...linter))
-  results.push(await testRust(), await runVitest())
-  if (thorough) results.push(await runVitest('--config', 'checks/vitest.config.mjs'))
+  results.push(await testRust(), await testWithVitest())
+  const missing = chromiumMissing()
+  if (missing) process.stderr.write(missing)
+  else results.push(await testEndToEnd())
+  if (thorough) results.push(await testWithVitest(['--config', 'checks/vitest.config.mjs']))
   return results
 }
 
@@ -35,19 +37,4 @@ async function testRust() {
     '--no-fail-fast',
   ])
   return withOutcome(ok, countCargo(output))
-}
-
-async function runVitest(...options) {
-  const folder = mkdtempSync(join(tmpdir(), 'hmar-test-'))
-  const report = join(folder, 'vitest.json')
-  const { ok } = await run('vitest', [
-    'run',
-    ...options,
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${report}`,
-  ])
-  const counts = existsSync(report) ? countVitest(readFileSync(report, 'utf8')) : nothing
-  rmSync(folder, { recursive: true })
-  return withOutcome(ok, counts)
 }

@@ -1,36 +1,35 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { labels } from '@hmar/shapes'
-import { loadClassifier } from '@hmar/shapes/testing'
-import sharp from 'sharp'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterEach, expect, it } from 'vitest'
 
-let folder: string
-let said: string
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'hmar-demo-'))
-  const demo = fileURLToPath(new URL('../dist/main.js', import.meta.url))
-  said = execFileSync(process.execPath, [demo, '--out', folder], { encoding: 'utf8' })
-})
-afterAll(() => rmSync(folder, { recursive: true }))
+import { startDemo } from '../e2e/browser.js'
 
-it('writes a picture of each class and a contact sheet, and says where', () => {
-  const names = [...labels.map((label) => `${label}.png`), 'contact-sheet.png']
-  expect(readdirSync(folder).sort()).toEqual(names.sort())
-  expect(said).toContain('contact-sheet.png')
+let demo: Awaited<ReturnType<typeof startDemo>>
+afterEach(() => {
+  demo.child.kill('SIGKILL')
 })
 
-it('draws no preview where there is no terminal', () => {
-  expect(said).not.toContain('\u001B')
+const generate = (body: object) =>
+  fetch(`${demo.address}/api/models/shapes/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+    body: JSON.stringify(body),
+  })
+
+it('serves the page beside the models', async () => {
+  demo = await startDemo()
+  const page = await fetch(demo.address)
+  expect(await page.text()).toContain('<title>HMAR')
+  expect((await fetch(`${demo.address}/healthz`)).status).toBe(200)
 })
 
-it.each(labels)('shows a %s that the classifier recognises', async (label) => {
-  const { data, info } = await sharp(join(folder, `${label}.png`))
-    .raw()
-    .toBuffer({ resolveWithObject: true })
-  expect([info.width, info.height]).toEqual([64, 64])
-  expect(labels[loadClassifier()({ data, width: 64, height: 64 })]).toBe(label)
+it('ends what it has on SIGTERM under load, is not ready meanwhile, and exits with 0 (25)', async () => {
+  demo = await startDemo()
+  const taken = await Promise.all([1, 2, 3].map((seed) => generate({ labels: ['star'], count: 2, seed })))
+  const answers = Promise.all(taken.map((response) => response.text()))
+  demo.child.kill('SIGTERM')
+  let ready = 200
+  while (ready === 200) ready = (await fetch(`${demo.address}/readyz`)).status
+  expect(ready).toBe(503)
+  expect((await generate({ labels: ['star'] })).status).toBe(503)
+  for (const answer of await answers) expect(answer).toMatch(/event: done\ndata: \{"images":2/)
+  expect(await demo.exited).toBe(0)
 })

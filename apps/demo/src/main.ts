@@ -1,36 +1,36 @@
-import { mkdir } from 'node:fs/promises'
-import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { HmarSampler } from '@hmar/sampler'
-import { labels } from '@hmar/shapes'
-import { contactSheet, terminalPreview } from '@hmar/tokenizer'
+import files from '@fastify/static'
+import { type Arithmetic, type Device, HmarSampler } from '@hmar/sampler'
+import { closeOnSignals, hmarServer } from '@hmar/server'
+import Fastify from 'fastify'
 
-const root = fileURLToPath(new URL('../../..', import.meta.url))
 const { values } = parseArgs({
   options: {
-    out: { type: 'string', default: join(root, 'pictures') },
-    // Ten pictures that nobody takes for something else.
-    seed: { type: 'string', default: '26' },
+    host: { type: 'string', default: '127.0.0.1' },
+    port: { type: 'string', default: '8080' },
+    // 'shapes', or name=path; may be repeated.
+    model: { type: 'string', multiple: true, default: ['shapes'] },
+    tokenizer: { type: 'string' },
+    device: { type: 'string', default: 'auto' },
+    dtype: { type: 'string', default: 'f32' },
   },
 })
 
-const started = performance.now()
-await using sampler = await HmarSampler.load({ model: 'shapes' })
-const loaded = performance.now()
-const { images } = await sampler.generate({ labels, seed: BigInt(values.seed) })
-const generated = performance.now()
+const models: Record<string, HmarSampler> = {}
+for (const text of values.model) {
+  const [name, path = text] = text.split('=') as [string, string?]
+  models[name] = await HmarSampler.load({
+    model: path,
+    tokenizer: path === 'shapes' ? undefined : values.tokenizer,
+    device: values.device as Device,
+    dtype: values.dtype as Arithmetic,
+  })
+}
 
-await mkdir(values.out, { recursive: true })
-const sheet = contactSheet(images)
-await sheet.toFile(join(values.out, 'contact-sheet.png'))
-for (const [index, image] of images.entries()) await image.toFile(join(values.out, `${labels[index]}.png`))
-
-// 24 bits of colour: otherwise the terminal is said to know fewer, or none are wanted.
-if (process.stdout.isTTY && process.stdout.getColorDepth() === 24)
-  console.log(terminalPreview(sheet, process.stdout.columns))
-console.log(`Ten pictures and contact-sheet.png are in ${relative(process.cwd(), values.out) || '.'}/`)
-const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`
-console.log(
-  `Loaded in ${seconds(loaded - started)}, generated in ${seconds(generated - loaded)}: ${labels.join(', ')}.`,
-)
+const app = Fastify()
+await app.register(hmarServer, { models, onEngineLost: () => void close(1) })
+await app.register(files, { root: fileURLToPath(new URL('page', import.meta.url)) })
+app.addHook('onClose', () => Promise.all(Object.values(models).map((model) => model.close())))
+const close = closeOnSignals(app)
+console.log(`The demo is at ${await app.listen({ host: values.host, port: Number(values.port) })}`)

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { HmarError } from '@hmar/core'
+import { readPicture as decodePicture } from '@hmar/tokenizer'
 
 import { readInput } from './read-input.js'
 
@@ -15,36 +16,23 @@ export interface FittedPicture {
 }
 
 /**
- * Reads a picture file as people see it: turned upright, transparency over white, the largest centred square of it
- * resized to `side`.
+ * Reads a picture file as people see it, the largest centred square of it resized to `side`.
  *
  * @throws {HmarError} `FILE_UNREADABLE`, or `IMAGE_INVALID` if it is no picture
  */
 export async function readPicture(path: string, side: number): Promise<FittedPicture> {
   const file = await readInput(path)
-  const { default: sharp } = await import('sharp') // on demand, as everywhere
-  try {
-    const { width, height } = (await sharp(file).metadata()).autoOrient
-    const square = Math.min(width, height)
-    const data = await sharp(file)
-      .autoOrient()
-      .flatten({ background: 'white' })
-      .extract({ left: (width - square) >> 1, top: (height - square) >> 1, width: square, height: square })
-      .resize(side, side)
-      .toColourspace('srgb')
-      .raw()
-      .toBuffer()
-    const picture = { data, width: side, height: side }
-    if (width === side && height === side) return picture
-    const cropped = width === height ? '' : ` cropped to its middle ${square} pixels and`
-    return { ...picture, note: `${path}: ${width}×${height},${cropped} resized to ${side}×${side}` }
-  } catch (cause) {
+  const { original, ...picture } = await decodePicture(file, { side }).catch((cause: HmarError) => {
     throw new HmarError('IMAGE_INVALID', `'${path}' cannot be read as a picture.`, {
-      found: (cause as Error).message,
-      expected: 'PNG, JPEG, WebP, TIFF, GIF or AVIF',
+      found: cause.found,
+      expected: cause.expected,
       cause,
     })
-  }
+  })
+  const { width, height } = original
+  if (width === side && height === side) return picture
+  const cropped = width === height ? '' : ` cropped to its middle ${Math.min(width, height)} pixels and`
+  return { ...picture, note: `${path}: ${width}×${height},${cropped} resized to ${side}×${side}` }
 }
 
 const pictureEndings = ['.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.gif', '.avif']

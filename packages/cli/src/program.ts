@@ -9,6 +9,7 @@ import { encodeCommand } from './commands/encode.js'
 import { generateCommand } from './commands/generate.js'
 import { infoCommand } from './commands/info.js'
 import { pullCommand } from './commands/pull.js'
+import { reproduceCommand } from './commands/reproduce.js'
 import { scoreCommand } from './commands/score.js'
 import { synthesizeCommand } from './commands/synthesize.js'
 import { verifyCommand } from './commands/verify.js'
@@ -21,6 +22,7 @@ Examples:
   hmar generate --label star,heart --count 4 --sheet
   hmar pull hmar-d16 && hmar generate --model hmar-d16 --label 'golden retriever'
   hmar edit star.png --redraw 8,8,48,48 --label heart
+  hmar reproduce pictures/star.png
   hmar info hmar-d16.pth
   hmar convert hmar-d16.pth hmar-d16.safetensors --dtype bf16
   hmar encode photo.jpg --out photo.json && hmar decode photo.json --out back.png
@@ -43,6 +45,7 @@ export function createProgram(context: Context, streams: Streams): Command {
   const commands = [
     generateCommand,
     editCommand,
+    reproduceCommand,
     infoCommand,
     convertCommand,
     encodeCommand,

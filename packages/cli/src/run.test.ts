@@ -8,6 +8,8 @@ describe('hmar --help', () => {
     expect(code).toBe(0)
     for (const word of [
       'generate',
+      'edit',
+      'reproduce',
       'info',
       'convert',
       'encode',
@@ -24,6 +26,8 @@ describe('hmar --help', () => {
 
   it.each([
     'generate',
+    'edit',
+    'reproduce',
     'info',
     'convert',
     'encode',

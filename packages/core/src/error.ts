@@ -30,6 +30,10 @@ export const errorCodes = [
   'PLAN_INVALID',
   /** A saved session is damaged, of another version, or of another model. */
   'SESSION_INVALID',
+  /** What is no recipe, or a picture that has none. */
+  'RECIPE_INVALID',
+  /** A recipe of another model's pictures. */
+  'WEIGHTS_MISMATCH',
   /** A picture of the wrong size or form, or bytes that are no picture. */
   'IMAGE_INVALID',
   /** Weights are not downloaded before their licence is accepted. */

@@ -22,4 +22,5 @@ export {
   releasedTokenizer,
   releasedWeights,
 } from './released-weights.js'
+export { parseRecipe, Recipe } from './recipe.js'
 export { checkTokenMaps, flattenTokens, type TokenMaps, unflattenTokens } from './token-maps.js'

@@ -3,11 +3,13 @@
  *
  * @packageDocumentation
  */
+export { classNames, type FoundLabel, labelName, parseLabels, searchLabels } from './labels.js'
 export {
   type CallOptions,
   HmarModel,
   type Label,
   type LogitsRequest,
+  type ModelArithmetic,
   type ModelLoadOptions,
   type ModelMemory,
   type ScoreRequest,

@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { HmarError, releasedTokenizer } from '@hmar/core'
 import { findPulledFile, findTokenizerFile, isFile, isFolder, namedFile } from '@hmar/native'
 
@@ -13,6 +13,8 @@ export type ModelPath = string | readonly [nextScale: string, masked: string]
 
 /** The files that a model is loaded from. */
 export interface ModelFiles {
+  /** `shapes`, or what the files are called. */
+  readonly name: string
   /** One, or the next-scale file and the masked one. */
   readonly paths: readonly string[]
   /** The tokenizer's file, for the codebook and φ. */
@@ -39,7 +41,8 @@ export interface NamedFiles {
 export async function findModelFiles({ path, tokenizer, config }: NamedFiles): Promise<ModelFiles> {
   if (path === 'shapes') {
     const { modelPath, tokenizerPath } = await embeddedModel()
-    return findModelFiles({ path: modelPath, tokenizer: tokenizer ?? tokenizerPath, config })
+    const files = await findModelFiles({ path: modelPath, tokenizer: tokenizer ?? tokenizerPath, config })
+    return { ...files, name: path }
   }
   if (typeof path === 'string') {
     const { path: pulled, weights } = await findPulledFile(path)
@@ -51,6 +54,7 @@ export async function findModelFiles({ path, tokenizer, config }: NamedFiles): P
   const paths = typeof path === 'string' ? [(await isFolder(path)) ? await fileInFolder(path) : path] : path
   const [first] = paths
   return {
+    name: paths.map((file) => basename(file)).join(' + '),
     paths,
     tokenizer: await findTokenizerFile(tokenizer ?? (await folderOf(first!))),
     config: config === undefined ? undefined : await readConfig(config),

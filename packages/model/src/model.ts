@@ -10,11 +10,13 @@ import {
   type TokenMaps,
 } from '@hmar/core'
 import {
+  type Arithmetic,
   type LoadOptions,
   loadNative,
   loadOptionsShape,
   modeSchema,
   Resource,
+  resolveDevice,
   withCancellation,
 } from '@hmar/native'
 import { binding, type NativeLogitsRequest, type NativeModel } from '@hmar/native/binding'
@@ -72,6 +74,14 @@ export interface ModelMemory {
   readonly batchBytes: number
 }
 
+/** Where a model computes, and in what. */
+export interface ModelArithmetic {
+  /** `cpu`, `cuda` or `cuda:1`. */
+  readonly device: string
+  readonly dtype: Arithmetic
+  readonly batchInvariant: boolean
+}
+
 /** How to run a call. */
 export interface CallOptions {
   /** Aborting it rejects with `signal.reason`. */
@@ -89,6 +99,10 @@ const loadSchema = z.object({
 /** The transformer (§3). */
 export class HmarModel extends Resource {
   readonly #native: NativeModel
+  /** `shapes`, or what its files are called. */
+  readonly name: string
+  /** Where it computes, and in what. */
+  readonly arithmetic: ModelArithmetic
   /** What the file holds, with the names and sampling that the JSON beside it adds. */
   readonly config: ModelConfig
   /** The file that it came from, or the two that were combined. */
@@ -96,8 +110,15 @@ export class HmarModel extends Resource {
   /** The file that the codebook came from. */
   readonly tokenizerPath: string
 
-  private constructor(native: NativeModel, config: ModelConfig, { paths, tokenizer }: ModelFiles) {
+  private constructor(
+    native: NativeModel,
+    config: ModelConfig,
+    arithmetic: ModelArithmetic,
+    { name, paths, tokenizer }: ModelFiles,
+  ) {
     super()
+    this.name = name
+    this.arithmetic = arithmetic
     this.#native = native
     this.config = config
     this.paths = paths
@@ -115,6 +136,8 @@ export class HmarModel extends Resource {
   static async load(options: ModelLoadOptions): Promise<HmarModel> {
     const { path, tokenizer, config, mode, ...loading } = checkOptions('HmarModel.load', loadSchema, options)
     const files = await findModelFiles({ path, tokenizer, config })
+    const device = resolveDevice(loading.device)
+    const { dtype, batchInvariant } = loading
     const native = await loadNative('model', loading, (how, token, onProgress) =>
       binding().NativeModel.load(
         {
@@ -136,12 +159,22 @@ export class HmarModel extends Resource {
         expected: `${found.classes}, one for each class`,
       })
     }
-    return new HmarModel(native, found, files)
+    return new HmarModel(native, found, { device, dtype, batchInvariant }, files)
   }
 
   /** The native handle, for samplers. @internal */
   get native(): NativeModel {
     return this.#native
+  }
+
+  /**
+   * A digest that tells its weights from those of other trained models, 64 hexadecimal digits: of the classes' embeddings and
+   * the codebook. It is the same on every device, and for every file of the same numbers.
+   *
+   * @throws {HmarError} `CLOSED`
+   */
+  fingerprint(): Promise<string> {
+    return this.whileOpen(() => withCancellation({}, () => this.#native.fingerprint()))
   }
 
   /** Bytes that the weights take. */

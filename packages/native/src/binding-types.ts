@@ -62,6 +62,8 @@ export interface NativeModel {
   configJson(): string
   /** `[N, V]` row-major. */
   logits(request: NativeLogitsRequest, token: CancelToken): Promise<Float32Array>
+  /** A digest that tells its weights from those of other models: 64 hexadecimal digits. */
+  fingerprint(): Promise<string>
   weightBytes(): number
   /** Of the buffers that samplers and sessions hold. */
   batchBytes(): number

@@ -13,16 +13,22 @@ const row = (picture: HmarImage) => Array.from({ length: side }, (_, x) => pictu
 
 describe('compositing', () => {
   it('cuts without feather', () => {
-    expect(row(composite(image, source, half, 0))).toEqual([10, 10, 10, 10, 110, 110, 110, 110])
+    expect(row(composite(image, { source, mask: half, feather: 0 }))).toEqual([
+      10, 10, 10, 10, 110, 110, 110, 110,
+    ])
   })
 
   it('blends over as many pixels on either side', () => {
-    expect(row(composite(image, source, half, 2))).toEqual([10, 10, 30, 50, 70, 90, 110, 110])
+    expect(row(composite(image, { source, mask: half, feather: 2 }))).toEqual([
+      10, 10, 30, 50, 70, 90, 110, 110,
+    ])
   })
 
   it('cuts a coarse mask where tokens are cut', () => {
     const coarse = { data: Float32Array.of(0, 1, 0, 1), side: 2 }
-    expect(row(composite(image, source, coarse, 0))).toEqual([10, 10, 10, 10, 110, 110, 110, 110])
+    expect(row(composite(image, { source, mask: coarse, feather: 0 }))).toEqual([
+      10, 10, 10, 10, 110, 110, 110, 110,
+    ])
   })
 
   it('takes the bytes of floats, and a copy of bytes', () => {

@@ -2,13 +2,18 @@ import { HmarImage, type Picture } from '@hmar/tokenizer'
 
 import type { KeepMask } from './keep-mask.js'
 
-/**
- * Puts the source's pixels back where a mask keeps them (§4.3): the decoder alone shifts them slightly.
- *
- * @param feather - Pixels on either side of an edge over which the two blend; 0 cuts.
- */
-export function composite(image: HmarImage, source: Uint8Array, mask: KeepMask, feather: number): HmarImage {
-  const weights = blurred(enlarged(mask, image.width), image.width, feather)
+/** What of a source is put back into a picture. */
+export interface Composited {
+  /** The source's bytes, interleaved. */
+  readonly source: Uint8Array
+  readonly mask: KeepMask
+  /** Pixels on either side of an edge over which the two blend; 0 cuts. */
+  readonly feather: number
+}
+
+/** Puts the source's pixels back where a mask keeps them (§4.3): the decoder alone shifts them slightly. */
+export function composite(image: HmarImage, { source, mask, feather }: Composited): HmarImage {
+  const weights = blurred(keptPixels(mask, image.width), image.width, feather)
   const data = image.data.map((value, at) => {
     const weight = weights[Math.floor(at / 3)]!
     return Math.round(value + weight * (source[at]! - value))
@@ -25,7 +30,7 @@ export function bytesOf({ data, width, height }: Picture): Uint8Array {
 }
 
 /** 1 where the mask, resized bilinearly with half-pixel centres, is above one half: what keeps tokens, too. */
-function enlarged({ data, side }: KeepMask, to: number): Float32Array {
+export function keptPixels({ data, side }: KeepMask, to: number): Float32Array {
   const place = (index: number) => {
     const at = Math.max(((index + 0.5) * side) / to - 0.5, 0)
     const low = Math.min(Math.floor(at), side - 1)

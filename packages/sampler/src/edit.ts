@@ -1,12 +1,11 @@
 import { checkOptions, HmarError, type TokenMaps } from '@hmar/core'
 import type { Label } from '@hmar/model'
-import type { HmarImage, Picture, Tokenizer } from '@hmar/tokenizer'
+import type { Picture, Tokenizer } from '@hmar/tokenizer'
 import { z } from 'zod'
 
-import { bytesOf, composite } from './composite.js'
 import type { KeepMask } from './keep-mask.js'
 import type { GenerateResult } from './result.js'
-import type { GenerateOptions } from './sample-options.js'
+import type { GenerateOptions, KeptPixels } from './sample-options.js'
 
 /** A picture of the model's size, or its tokens. */
 export type Source = Picture | TokenMaps
@@ -61,18 +60,18 @@ export const tokensOf = async (source: Source, tokenizer: Tokenizer, signal: Abo
   isTokens(source) ? source : tokenizer.encode(source, { signal })
 
 /**
- * What puts the source's pixels back, if asked for.
+ * Which pixels of the source are put back, if that is asked for.
  *
  * @throws {HmarRangeError} for a feather out of range
  */
-export function compositorOf({ source, mask, composite: wanted }: EditOptions, tokenizer: Tokenizer) {
-  const checked = checkOptions('composite', compositeSchema, wanted)
-  if (checked === false) return undefined
+export function keptPixelsOf({ source, composite }: EditOptions, tokenizer: Tokenizer) {
+  const checked = checkOptions('composite', compositeSchema, composite)
+  if (checked === false) return async () => undefined
   const feather = checked === true ? 0 : checked.feather
-  return async (images: readonly HmarImage[]): Promise<readonly HmarImage[]> => {
-    const bytes = bytesOf(isTokens(source) ? await tokenizer.decode(source) : source)
-    return images.map((image) => composite(image, bytes, mask, feather))
-  }
+  return async (): Promise<KeptPixels> => ({
+    picture: isTokens(source) ? await tokenizer.decode(source) : source,
+    feather,
+  })
 }
 
 /**

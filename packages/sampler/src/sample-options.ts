@@ -13,8 +13,10 @@ import type { Label } from '@hmar/model'
 import { listenerSchema, signalSchema } from '@hmar/native'
 import type { NativeGenerateRequest, NativeKeep } from '@hmar/native/binding'
 import { type Pass, type Plan, Schedule } from '@hmar/scheduler'
+import type { Picture } from '@hmar/tokenizer'
 import { z } from 'zod'
 
+import { bytesOf, type Composited } from './composite.js'
 import { type KeepMask, keepMaskSchema, shrinkMask } from './keep-mask.js'
 import type { GenerateProgress } from './progress.js'
 
@@ -55,6 +57,20 @@ export interface Keep {
   readonly mask?: KeepMask | undefined
   /** So many of the first scales are kept whole. Defaults to 0. */
   readonly scales?: number | undefined
+  /**
+   * The picture itself, of which finished images get the pixels that the mask keeps: the decoder shifts them slightly. With
+   * `generate` and `stream`; a session shows what was decoded.
+   */
+  readonly pixels?: KeptPixels | undefined
+}
+
+/** Pixels to be put back. */
+export interface KeptPixels {
+  readonly picture: Picture
+  /** Where they are kept. Defaults to the mask that tokens are kept by. */
+  readonly mask?: KeepMask | undefined
+  /** Pixels on either side of an edge over which the two blend, 0 to 256. Defaults to 0: a cut. */
+  readonly feather?: number | undefined
 }
 
 /** Images made batch by batch. */
@@ -75,6 +91,8 @@ export interface GenerateOptions extends BatchOptions {
 export interface Checked {
   readonly schedule: Schedule
   readonly plan: Plan
+  /** What finished images get back of the picture they keep. */
+  readonly composited?: Composited | undefined
   readonly request: NativeGenerateRequest
 }
 
@@ -93,6 +111,7 @@ const imageNumbers = 2 ** 32
 const mostBytes = 2 ** 31 - 1
 
 const isSchedule = (value: unknown): value is Schedule => value instanceof Schedule
+const isPicture = (value: unknown) => (value as Partial<Picture> | null)?.data !== undefined
 const isTokenMaps = (value: unknown) => Array.isArray((value as Partial<TokenMaps> | null)?.scales)
 const scheduleSchema = z.custom<Schedule>(isSchedule, 'must be a Schedule').optional()
 
@@ -105,7 +124,15 @@ const schema = z.object({
       tokens: z.custom<TokenMaps>(isTokenMaps, 'must be token maps'),
       mask: keepMaskSchema.optional(),
       scales: z.number().optional(),
+      pixels: z
+        .object({
+          picture: z.custom<Picture>(isPicture, 'must be a picture'),
+          mask: keepMaskSchema.optional(),
+          feather: z.int().min(0).max(256).default(0),
+        })
+        .optional(),
     })
+    .refine(({ mask, pixels }) => !pixels || pixels.mask || mask, 'pixels are put back by a mask')
     .optional(),
 })
 
@@ -134,6 +161,7 @@ export function checkSampleOptions(
   return {
     schedule,
     plan,
+    composited: keep && compositedOf(keep, side),
     request: {
       passes: plan.passes.map(withoutFunctions),
       // Unlike `map`, `from` visits the holes of a sparse array too, and refuses them.
@@ -194,6 +222,18 @@ function checkKeep({ tokens, mask, scales = 0 }: Keep, { pyramid, codebookSize }
     mask: mask && shrinkMask(mask, pyramid.at(-1)!),
     scales: checkInteger('The number of scales to keep', scales, mask ? 0 : 1, pyramid.length),
   }
+}
+
+function compositedOf({ mask: tokenMask, pixels }: Keep, side: number): Composited | undefined {
+  if (pixels === undefined) return undefined
+  const { picture, mask = tokenMask, feather = 0 } = pixels
+  if (mask === undefined) return undefined
+  if (picture.width !== side || picture.height !== side)
+    throw new HmarError('IMAGE_INVALID', 'The picture to be put back is not of the model’s size.', {
+      found: `${picture.width}×${picture.height}`,
+      expected: `${side}×${side}`,
+    })
+  return { source: bytesOf(picture), mask, feather }
 }
 
 /** The session itself chooses by functions, after the pass. */

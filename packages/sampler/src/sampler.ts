@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions, type TokenMaps } from '@hmar/core'
+import { checkInteger, checkOptions, HmarError, parseRecipe, type Recipe, type TokenMaps } from '@hmar/core'
 import { HmarModel } from '@hmar/model'
 import { callNative, Resource, withCancellation } from '@hmar/native'
 import {
@@ -8,16 +8,17 @@ import {
   type NativeSampler,
   type NativeSession,
 } from '@hmar/native/binding'
-import type { ScorePositions } from '@hmar/scheduler'
-import { Tokenizer } from '@hmar/tokenizer'
+import { Schedule, type ScorePositions } from '@hmar/scheduler'
+import { type HmarImage, Tokenizer } from '@hmar/tokenizer'
 
+import { composite } from './composite.js'
 import type { DeviceMemory, OperationTime } from './device-use.js'
 import {
   checkSource,
-  compositorOf,
   type EditOptions,
   type EditResult,
   type InterpolateOptions,
+  keptPixelsOf,
   type Source,
   tokensOf,
   type VaryOptions,
@@ -25,6 +26,7 @@ import {
 import { keepMaskSchema } from './keep-mask.js'
 import { checkFit, isModel, isTokenizer, loadSchema, type SamplerLoadOptions } from './load-options.js'
 import { describeProgress } from './progress.js'
+import { checkWeights, digestOf, keepOf, type Making, recipeOf } from './recipe.js'
 import { type GenerateResult, splitResult } from './result.js'
 import {
   type Checked,
@@ -46,12 +48,22 @@ export interface RestoreOptions extends CallOptions {
   readonly functions?: Readonly<Record<string, ScorePositions>> | undefined
 }
 
+/** A picture that was made again. */
+export interface Reproduction {
+  readonly image: HmarImage
+  readonly tokens: TokenMaps
+  /** Whether every pixel is as the recipe says. */
+  readonly identical: boolean
+}
+
 /** Generates pictures with a model and its tokenizer (§4). */
 export class HmarSampler extends Resource {
   readonly model: HmarModel
   readonly tokenizer: Tokenizer
   readonly #native: NativeSampler
   readonly #queue = new SerialQueue()
+  /** How pictures were made, for as long as somebody has them. */
+  readonly #makings = new WeakMap<HmarImage, Making>()
 
   private constructor(model: HmarModel, tokenizer: Tokenizer) {
     super()
@@ -122,16 +134,21 @@ export class HmarSampler extends Resource {
    * @throws as {@link generate}, at the first event
    */
   async *stream({ previews = true, ...options }: StreamOptions): AsyncGenerator<StreamEvent, void, void> {
-    const { request } = checkSampleOptions(options, this.model.config, this.side)
+    const checked = checkSampleOptions(options, this.model.config, this.side)
     const { labels, signal } = options
-    const { batchSize } = request
+    const { batchSize, firstImage } = checked.request
     for (let first = 0; first < labels.length; first += batchSize) {
       await using session = await this.open({
         ...options,
         labels: labels.slice(first, first + batchSize),
-        firstImage: request.firstImage + first,
+        firstImage: firstImage + first,
       })
-      yield* streamBatch({ session, firstImage: first, count: labels.length, previews, signal })
+      const events = streamBatch({ session, firstImage: first, count: labels.length, previews, signal })
+      for await (const event of events) {
+        yield event.kind === 'image'
+          ? { ...event, image: this.#finished(event.image, { checked, index: event.index }) }
+          : event
+      }
     }
   }
 
@@ -166,10 +183,9 @@ export class HmarSampler extends Resource {
     const { source, mask, composite: _, ...rest } = options
     this.#checkBefore([source], rest)
     checkOptions('The mask', keepMaskSchema, mask)
-    const putBack = compositorOf(options, this.tokenizer)
+    const keptPixels = keptPixelsOf(options, this.tokenizer)
     const tokens = await tokensOf(source, this.tokenizer, rest.signal)
-    const result = await this.#generateFrom(tokens, { mask }, rest)
-    return putBack ? { ...result, images: await putBack(result.images) } : result
+    return this.#generateFrom(tokens, { mask, pixels: await keptPixels() }, rest)
   }
 
   /**
@@ -197,6 +213,59 @@ export class HmarSampler extends Resource {
     )
     const mixed = await this.tokenizer.interpolate(first!, second!, weight, scales)
     return this.#generateFrom(mixed, { scales }, rest)
+  }
+
+  /**
+   * Everything that a picture depends on, to be stored with it (`image.toFile(path, { recipe })`) and to make it again. For
+   * pictures of `generate`, `stream`, `edit`, `vary`, `interpolate` and `reproduce`; a session may have been interfered with.
+   *
+   * @throws {HmarError} `RECIPE_INVALID` if none of these calls of this sampler made the picture
+   */
+  async recipe(image: HmarImage): Promise<Recipe> {
+    const making = this.#makings.get(image)
+    if (making) return recipeOf(image, making, this.model)
+    throw new HmarError('RECIPE_INVALID', 'This picture has no recipe.', {
+      found: 'a picture of a session, of another sampler, or of a file',
+      expected: 'one that generate, stream, edit, vary, interpolate or reproduce of this sampler gave',
+    })
+  }
+
+  /**
+   * How a picture was made: what `generate` or `stream` need to make it again.
+   *
+   * @param recipe - What {@link recipe} gave, or JSON of it.
+   * @param functions - Those by which its schedule chooses positions, by their names.
+   * @throws {HmarError} `RECIPE_INVALID` for what is none; `WEIGHTS_MISMATCH` for another model's; `SCHEDULE_INVALID` if a
+   *   function is missing; `IMAGE_INVALID` if what it keeps is no picture of the model's
+   */
+  async fromRecipe(recipe: unknown, functions: RestoreOptions['functions'] = {}) {
+    const checked = parseRecipe(recipe)
+    await checkWeights(checked, this.model)
+    return {
+      labels: [checked.label],
+      seed: BigInt(checked.seed),
+      firstImage: checked.image,
+      schedule: Schedule.fromJSON(checked.schedule, functions),
+      skipNegligibleGuidance: checked.skipNegligibleGuidance,
+      keep: await keepOf(checked, this.model.config.pyramid),
+    } satisfies SampleOptions
+  }
+
+  /**
+   * Makes a picture again, and compares it. On the CPU it is the same to the last bit, whatever was made beside it; on a GPU
+   * rounding may differ with the batch, unless `batchInvariant` was asked for both times.
+   *
+   * @throws as {@link fromRecipe}; {HmarError} `CLOSED`
+   */
+  async reproduce(recipe: unknown, { functions, signal }: RestoreOptions = {}): Promise<Reproduction> {
+    const { pixels } = parseRecipe(recipe)
+    const options = await this.fromRecipe(recipe, functions)
+    for await (const event of this.stream({ ...options, previews: false, signal })) {
+      if (event.kind !== 'image') continue
+      const { image, tokens } = event
+      return { image, tokens, identical: digestOf(image) === pixels }
+    }
+    throw new HmarError('INTERNAL', 'The stream ended without an image.')
   }
 
   /**
@@ -240,17 +309,24 @@ export class HmarSampler extends Resource {
     )
   }
 
-  async #generate(
-    { plan, request }: Checked,
-    { signal, onProgress }: GenerateOptions,
-  ): Promise<GenerateResult> {
+  async #generate(checked: Checked, { signal, onProgress }: GenerateOptions): Promise<GenerateResult> {
+    const { plan, request } = checked
     const count = request.labels.length
     const onEvent =
       onProgress && ((event: NativeGenerateEvent) => onProgress(describeProgress(event, plan, count)))
     const result = await withCancellation({ signal, onEvent }, (token, listener) =>
       this.#native.generate(request, token, listener),
     )
-    return splitResult(result, plan, this.side)
+    const split = splitResult(result, plan, this.side)
+    return { ...split, images: split.images.map((image, index) => this.#finished(image, { checked, index })) }
+  }
+
+  /** The image with what it keeps of another one's pixels; how it was made is remembered. */
+  #finished(drawn: HmarImage, making: Making): HmarImage {
+    const { composited } = making.checked
+    const image = composited ? composite(drawn, composited) : drawn
+    this.#makings.set(image, making)
+    return image
   }
 
   /** Everything else than the sources themselves is refused before they are encoded. */

@@ -1,6 +1,8 @@
 import { extname } from 'node:path'
-import { HmarError } from '@hmar/core'
+import { HmarError, type Recipe } from '@hmar/core'
 import { writeFileAtomically } from '@hmar/native'
+
+import { withRecipe } from './png-recipe.js'
 
 /** Formats a picture can be encoded in. */
 export type ImageFormat = 'png' | 'jpeg' | 'webp'
@@ -10,6 +12,12 @@ const formats: Readonly<Record<string, ImageFormat>> = {
   '.jpg': 'jpeg',
   '.jpeg': 'jpeg',
   '.webp': 'webp',
+}
+
+/** What goes into a picture's file beside its pixels. */
+export interface EncodeOptions {
+  /** How the picture was made: `readRecipe` finds it again. PNG alone holds it. */
+  readonly recipe?: Recipe | undefined
 }
 
 /** A picture in memory. */
@@ -44,13 +52,21 @@ export class HmarImage {
     this.height = height
   }
 
-  /** Encodes the picture. PNG and WebP keep every pixel; JPEG has quality 92. */
-  async toBuffer(format: ImageFormat): Promise<Buffer> {
+  /**
+   * Encodes the picture. PNG and WebP keep every pixel; JPEG has quality 92.
+   *
+   * @throws {HmarError} `IMAGE_INVALID` for a recipe in another format than PNG
+   */
+  async toBuffer(format: ImageFormat, { recipe }: EncodeOptions = {}): Promise<Buffer> {
+    if (recipe !== undefined && format !== 'png')
+      throw new HmarError('IMAGE_INVALID', 'Only a PNG holds a recipe.', { found: format, expected: 'png' })
     const { default: sharp } = await import('sharp') // on demand: who only wants pixels does not pay for it
     const picture = sharp(this.data, { raw: { width: this.width, height: this.height, channels: 3 } })
     switch (format) {
-      case 'png':
-        return picture.png().toBuffer()
+      case 'png': {
+        const file = await picture.png().toBuffer()
+        return recipe === undefined ? file : withRecipe(file, recipe)
+      }
       case 'jpeg':
         return picture.jpeg({ quality: 92 }).toBuffer()
       case 'webp':
@@ -63,7 +79,7 @@ export class HmarImage {
    *
    * @throws {HmarError} `IMAGE_INVALID` for another ending, `FILE_UNWRITABLE` if the file cannot be written
    */
-  async toFile(path: string): Promise<void> {
+  async toFile(path: string, options: EncodeOptions = {}): Promise<void> {
     const format = formats[extname(path).toLowerCase()]
     if (format === undefined)
       throw new HmarError(
@@ -74,6 +90,6 @@ export class HmarImage {
           expected: Object.keys(formats).join(', '),
         },
       )
-    await writeFileAtomically(path, await this.toBuffer(format))
+    await writeFileAtomically(path, await this.toBuffer(format, options))
   }
 }

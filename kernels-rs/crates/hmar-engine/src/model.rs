@@ -78,7 +78,7 @@ impl<B: Backend> Model<B> {
     ///
     /// # Errors
     /// Those of reading them back from the device.
-    pub(crate) fn fingerprint(&self) -> Result<&str> {
+    pub fn fingerprint(&self) -> Result<&str> {
         if let Some(known) = self.fingerprint.get() {
             return Ok(known);
         }

@@ -13,7 +13,7 @@ use crate::CancelToken;
 use crate::checkpoint::{json, mode};
 use crate::device::{dtype, open_device};
 use crate::error::{closed, to_js};
-use crate::job::{OnProgress, Promised, report, start_converted};
+use crate::job::{OnProgress, Promised, report, start, start_converted};
 use crate::on_device::{AnyModel, OnDevice, on_device};
 use crate::tokenizer::unsigned;
 
@@ -108,6 +108,13 @@ impl NativeModel {
     #[napi(catch_unwind)]
     pub fn config_json(&self) -> napi::Result<String> {
         on_device!(self.open()?, model => json(model.config())).map_err(|error| to_js(&error))
+    }
+
+    /// A digest that tells its weights from those of other models, 64 hexadecimal digits.
+    #[napi]
+    pub fn fingerprint(&self) -> napi::Result<Promised<String>> {
+        let model = self.open()?;
+        Ok(start(move || on_device!(&model, model => model.fingerprint().map(str::to_owned))))
     }
 
     /// Bytes its weights take.

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
+import { labelName, parseLabels } from '@hmar/model'
 import { type EditResult, type HmarSampler, keepDark, keepInside, keepOutside } from '@hmar/sampler'
 import { Command, InvalidArgumentError, Option } from 'commander'
 
@@ -7,10 +8,10 @@ import { chooseSchedule, type ScheduleOptions, withScheduleOptions } from '../ch
 import type { Context } from '../context.js'
 import { pictureNames, slug } from '../file-names.js'
 import { formatMilliseconds } from '../format.js'
-import { labelName, parseLabels } from '../labels.js'
 import { loadSampler } from '../load-sampler.js'
 import { count, gather, type ModelOptions, number, seed, withModelOptions } from '../options.js'
 import { readPicture } from '../pictures.js'
+import { writePicture } from '../write-picture.js'
 
 interface Box {
   readonly left: number
@@ -140,7 +141,7 @@ async function edit(path: string, options: Options, context: Context): Promise<v
     labels.map((label) => `${stem} ${label === null ? 'edited' : labelName(config, label)}`),
   )
   const pictures = labels.map((label, index) => ({ file: join(options.out, files[index] as string), label }))
-  await Promise.all(pictures.map(({ file }, index) => result.images[index]?.toFile(file)))
+  await Promise.all(pictures.map(({ file }, index) => writePicture(sampler, result.images[index]!, file)))
   output.result(
     { pictures, seed: options.seed.toString(), schedule, milliseconds },
     `Wrote ${pictures.map(({ file }) => file).join(', ')} in ${formatMilliseconds(milliseconds)}, with seed ${options.seed}.`,

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HmarRangeError, type LabelSpace } from '@hmar/core'
+import { labelName, parseLabels } from '@hmar/model'
 import { contactSheet, type HmarImage } from '@hmar/tokenizer'
 import { Command, Option } from 'commander'
 
@@ -8,9 +9,9 @@ import { chooseSchedule, type ScheduleOptions, withScheduleOptions } from '../ch
 import type { Context } from '../context.js'
 import { pictureNames } from '../file-names.js'
 import { formatMilliseconds } from '../format.js'
-import { labelName, parseLabels } from '../labels.js'
 import { loadSampler } from '../load-sampler.js'
 import { count, gather, type ModelOptions, seed, withModelOptions } from '../options.js'
+import { writePicture } from '../write-picture.js'
 
 interface Options extends ModelOptions, ScheduleOptions {
   readonly label?: readonly string[]
@@ -29,7 +30,7 @@ export const generateCommand = (context: Context) =>
     withScheduleOptions(
       new Command('generate')
         .description(
-          'Generates pictures. The same seed, label and place in the job always give the same picture.',
+          'Generates pictures. The same seed, label and place in the job always give the same picture; each PNG holds the recipe to make it again (hmar reproduce).',
         )
         .addOption(
           new Option(
@@ -98,7 +99,7 @@ async function generate(options: Options, context: Context): Promise<void> {
           update((first + fraction * batch.length) / labels.length, `${first} of ${labels.length} written`)
         },
       })
-      await Promise.all(batch.map(({ file }, index) => result.images[index]?.toFile(file)))
+      await Promise.all(batch.map(({ file }, index) => writePicture(sampler, result.images[index]!, file)))
       if (sheet) images.push(...result.images)
     }
   })

@@ -1,10 +1,9 @@
 import { basename, dirname, resolve } from 'node:path'
-import type { Score } from '@hmar/model'
+import { labelName, parseLabels, type Score } from '@hmar/model'
 import { Command } from 'commander'
 
 import type { Context } from '../context.js'
 import { formatTable } from '../format.js'
-import { labelName, parseLabels } from '../labels.js'
 import { loadSampler } from '../load-sampler.js'
 import { type ModelOptions, withModelOptions } from '../options.js'
 import { findPictures, readPicture } from '../pictures.js'

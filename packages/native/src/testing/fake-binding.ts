@@ -102,6 +102,7 @@ export function fakeBinding(): FakeBinding {
 
   const model = (): NativeModel => ({
     configJson: () => JSON.stringify(fake.modelConfig),
+    fingerprint: async () => 'f'.repeat(64),
     weightBytes: () => 1000,
     batchBytes: () => 50,
     async logits({ tokens }, token) {

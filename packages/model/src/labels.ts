@@ -44,3 +44,44 @@ function parseLabel(text: string, model: LabelSpace): number | null {
 
 /** Hyphens, underscores and capitals make no difference. */
 const normalise = (name: string) => name.toLowerCase().replaceAll(/[\s_-]+/g, ' ')
+
+/** A class that a search found. */
+export interface FoundLabel {
+  readonly label: number
+  /** All its names, its first name first; empty where the model has none. */
+  readonly names: readonly string[]
+}
+
+/**
+ * The classes that a person may mean: those with a name that begins with the words, then those with one in which a word does,
+ * then those that hold them anywhere; a number is the class itself.
+ *
+ * @param text - nothing finds every class, in order
+ * @param most - how many to give at most. Defaults to all
+ */
+export function searchLabels(
+  text: string,
+  model: LabelSpace,
+  most: number = Number.POSITIVE_INFINITY,
+): FoundLabel[] {
+  const names = classNames(model)
+  const wanted = normalise(text.trim())
+  const found = Array.from({ length: model.classes }, (_, label) => ({
+    label,
+    names: names[label] ?? [],
+    rank: Math.min(
+      ...[String(label), ...(names[label] ?? [])].map((name) => rankOf(wanted, normalise(name))),
+    ),
+  }))
+  return found
+    .filter(({ rank }) => rank < Number.POSITIVE_INFINITY)
+    .sort((a, b) => a.rank - b.rank || a.label - b.label)
+    .slice(0, most)
+    .map(({ label, names }) => ({ label, names }))
+}
+
+function rankOf(wanted: string, name: string): number {
+  if (name.startsWith(wanted)) return 0
+  if (name.includes(` ${wanted}`)) return 1
+  return name.includes(wanted) ? 2 : Number.POSITIVE_INFINITY
+}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { classNames, labelName, parseLabels } from './labels.js'
+import { classNames, labelName, parseLabels, searchLabels } from './labels.js'
 
 const imagenet = { classes: 1000 }
 const shapes = { classes: 3, labels: ['disk', 'square', 'star'] }
@@ -60,5 +60,30 @@ describe('parseLabels', () => {
 
   it('refuses a name of two classes and says which they are', () => {
     expect(() => parseLabels(['crane'], imagenet)).toThrow(/Several.*134.*517/)
+  })
+})
+
+describe('a search', () => {
+  const found = (text: string, most?: number) =>
+    searchLabels(text, imagenet, most).map(({ names }) => names[0])
+
+  it('puts names that begin with the words first, in any case', () => {
+    expect(found('GOLD', 3)).toEqual(['goldfish', 'goldfinch', 'golden retriever'])
+    expect(found('retriever', 2)).toEqual(['flat-coated retriever', 'curly-coated retriever'])
+  })
+
+  it('finds second names, letters within a word and numbers', () => {
+    expect(found('Canis lupus', 1)).toEqual(['timber wolf'])
+    expect(found('aguar')).toContain('jaguar')
+    expect(searchLabels('207', imagenet, 1)).toEqual([{ label: 207, names: ['golden retriever'] }])
+  })
+
+  it('finds all with nothing, and none that is not there', () => {
+    expect(searchLabels('', shapes).map(({ label }) => label)).toEqual([0, 1, 2])
+    expect(searchLabels('', { classes: 2 })).toEqual([
+      { label: 0, names: [] },
+      { label: 1, names: [] },
+    ])
+    expect(searchLabels('hexagon', shapes)).toEqual([])
   })
 })

@@ -1,0 +1,7 @@
+import './no-code-from-strings'
+import { render } from 'preact'
+
+import { App } from './app'
+import './style.css'
+
+render(<App />, document.getElementById('page')!)
