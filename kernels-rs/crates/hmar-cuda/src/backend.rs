@@ -24,8 +24,10 @@ use crate::{
 /// Bytes of scratch memory that operations of several kernels share.
 pub(crate) const SCRATCH: usize = 64 << 20;
 
-/// Pictures the tokenizer's networks take together: enough to fill a large GPU, few enough to stay small.
+/// Pictures of [`UNIT_SIDE`] the tokenizer's networks take together: enough to fill a large GPU, few enough to stay small.
+/// Of larger ones as many as have no more pixels.
 const IMAGES_AT_ONCE: usize = 16;
+const UNIT_SIDE: usize = 256;
 
 /// An NVIDIA GPU.
 pub struct CudaBackend {
@@ -65,7 +67,8 @@ impl CudaBackend {
         })
     }
 
-    /// Lets the tokenizer's networks take so many pictures together: more are faster, and take more memory.
+    /// Lets the tokenizer's networks take so many pictures of 256 px together, and of larger ones as many as have no more
+    /// pixels: more are faster, and take more memory.
     #[must_use]
     pub fn with_images_at_once(mut self, images: usize) -> Self {
         self.images_at_once = images.max(1);
@@ -129,8 +132,8 @@ impl Backend for CudaBackend {
         work()
     }
 
-    fn images_at_once(&self) -> usize {
-        self.images_at_once
+    fn images_at_once(&self, side: usize) -> usize {
+        (self.images_at_once * UNIT_SIDE * UNIT_SIDE / (side * side).max(1)).clamp(1, self.images_at_once)
     }
 
     fn replay(&self, recording: &mut CudaRecording, work: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -288,28 +291,18 @@ impl Backend for CudaBackend {
         &self,
         shape: AttentionShape<'_>,
         qkv: &CudaFeatures,
+        keys_values: KeysValues<'_, Self>,
         scores: Scores<'_, Self>,
         out: &mut CudaFeatures,
     ) -> Result<()> {
         let AttentionShape { sequences, rows, heads, head_width, .. } = shape;
         let name = || format!("attention {sequences}×{rows} of {heads}×{head_width}");
-        self.measured(name, || attention::attention(self, shape, qkv, scores, out))
+        self.measured(name, || attention::attention(self, shape, qkv, keys_values, scores, out))
     }
 
-    fn append_rows(
-        &self,
-        sequences: usize,
-        rows: usize,
-        width: usize,
-        source: &CudaFeatures,
-        cache: &mut CudaFeatures,
-        capacity: usize,
-        at: usize,
-    ) -> Result<()> {
-        let name = || format!("append_rows {sequences}×{rows}");
-        self.measured(name, || {
-            attention::append_rows(self, sequences, rows, width, source, cache, capacity, at)
-        })
+    fn copy_rows(&self, copy: RowsCopy, source: &CudaFeatures, target: &mut CudaFeatures) -> Result<()> {
+        let name = || format!("copy_rows {}×{} of {}", copy.sequences, copy.rows, copy.columns);
+        self.measured(name, || attention::copy_rows(self, copy, source, target))
     }
 
     fn embed_start(

@@ -273,7 +273,7 @@ impl<B: Backend> Tokenizer<B> {
         let picture_side = side * self.config.downsample();
         let picture = 3 * picture_side * picture_side;
         let images = latents.len() / size;
-        let at_once = backend.images_at_once();
+        let at_once = backend.images_at_once(picture_side);
         let before = pixels.len();
         let mut all = backend.allocate(images * picture)?;
         let mut in_flight = VecDeque::with_capacity(DECODINGS_IN_FLIGHT);
