@@ -8,6 +8,7 @@ mod invariance;
 mod stepping;
 mod synthetic;
 mod tiny;
+mod var;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::part::{Part, World};
 
 /// The parts.
 pub fn parts() -> Vec<Part> {
-    let shapes = tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts());
+    let shapes =
+        tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts()).chain(var::parts());
     synthetic::parts().into_iter().chain(shapes).collect()
 }
 
