@@ -332,7 +332,7 @@ impl Backend for CudaBackend {
         tokens: &mut CudaBuffer<u32>,
         confidence: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        let name = || format!("draw_tokens {}×{}", draw.images, draw.positions);
+        let name = || format!("draw_tokens {} of {}", draw.rows, draw.positions);
         self.measured(name, || sampling::draw_tokens(self, draw, settings, logits, only, tokens, confidence))
     }
 
@@ -378,7 +378,7 @@ impl Backend for CudaBackend {
         width: usize,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        let name = || format!("soften {}×{}", draw.images, draw.positions);
+        let name = || format!("soften {} of {}", draw.rows, draw.positions);
         self.measured(name, || sampling::soften(self, draw, settings, logits, codebook, width, out))
     }
 

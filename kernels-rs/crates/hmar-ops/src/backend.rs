@@ -258,11 +258,13 @@ pub struct Latent {
     pub width: usize,
 }
 
-/// Dimensions of a draw of tokens for a scale of every image.
+/// Dimensions of a draw of tokens for a scale of every image, or for a part of its rows `[images, positions]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenDraw {
-    /// Images.
-    pub images: usize,
+    /// The first row.
+    pub first: usize,
+    /// Rows.
+    pub rows: usize,
     /// Positions of the scale (p²).
     pub positions: usize,
     /// V: codebook size.
@@ -491,9 +493,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// written for every sequence (sequence s shows image s mod images) to rows `at ..` of its `per_sequence`.
     fn embed_scale(&self, scale: EmbedScale<'_, Self>, out: &mut Self::Buffer<f32>) -> Result<()>;
 
-    /// Guides, filters and draws a token at every position (4.1), or only where `only` is set.
-    /// `logits [halves, images, positions, vocabulary]` is consumed; `tokens` and `confidence` are
-    /// `[images, positions]`.
+    /// Guides, filters and draws a token in every row (4.1), or only where `only` is set. `logits [halves, rows, vocabulary]`
+    /// is consumed and begins with the first row drawn; `only`, `tokens` and `confidence` are `[images, positions]`.
     fn draw_tokens(
         &self,
         draw: TokenDraw,
@@ -534,7 +535,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
-    /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` from guided logits.
+    /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` in the rows drawn, from the guided
+    /// logits that [`Backend::draw_tokens`] left.
     fn soften(
         &self,
         draw: TokenDraw,
