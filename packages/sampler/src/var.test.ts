@@ -100,6 +100,8 @@ describe('a VAR model', () => {
 
   it('refuses masked passes', async () => {
     const schedule = Schedule.forPyramid(sampler.model.config.pyramid).refine(3, [4, 5])
-    await expect(sampler.generate({ ...options, schedule })).rejects.toMatchObject({ code: 'SCHEDULE_INVALID' })
+    await expect(sampler.generate({ ...options, schedule })).rejects.toMatchObject({
+      code: 'SCHEDULE_INVALID',
+    })
   })
 })

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use hmar_checkpoint::Layout;
-use hmar_cuda::CudaBackend;
-use hmar_engine::{Cancel, Session};
+use hmar_cuda::{CudaBackend, OperationTime};
+use hmar_engine::{Cancel, PassKind, Session, Timings};
 use hmar_error::Result;
 use hmar_ops::Precision;
 use serde_json::{Value, json};
@@ -18,6 +18,9 @@ use crate::part::{Part, PartResult, World};
 /// Generations of each that are measured at most, and seconds after which no further pair begins.
 const REPEATS: usize = 15;
 const SECONDS: f64 = 6.0;
+
+/// Operations in the report.
+const OPERATIONS: usize = 30;
 
 /// A part a size.
 pub fn parts(options: &Options) -> Vec<Part> {
@@ -55,9 +58,13 @@ struct Runs {
     /// Their passes and conditions, and their decoding, by the host's.
     passes: Vec<f64>,
     decode: Vec<f64>,
+    /// Milliseconds of each pass, a list a generation.
+    each_pass: Vec<Vec<f64>>,
     peak: u64,
-    /// Of the passes' buffers.
+    /// Of the buffers of passes, and of those of the decoder.
     pass_bytes: u64,
+    decode_bytes: u64,
+    operations: Vec<OperationTime>,
 }
 
 fn measure(pair: &[Loaded; 2], batch: usize) -> Result<(String, [Value; 2])> {
@@ -69,18 +76,25 @@ fn measure(pair: &[Loaded; 2], batch: usize) -> Result<(String, [Value; 2])> {
         (0..3).try_for_each(|seed| generate(loaded, session, batch, seed).map(drop))?;
         runs.peak = loaded.backend.memory().peak as u64;
         runs.pass_bytes = loaded.model.batch_bytes();
+        runs.decode_bytes = loaded.tokenizer.working_bytes();
     }
     let begin = Instant::now();
     for seed in 0..REPEATS as u64 {
         for (loaded, (session, runs)) in pair.iter().zip(sessions.iter_mut().zip(&mut runs)) {
-            let (whole, passes, decode) = generate(loaded, session, batch, 3 + seed)?;
+            let (whole, Timings { condition, passes, decode, .. }) =
+                generate(loaded, session, batch, 3 + seed)?;
             runs.device.push(whole);
-            runs.passes.push(passes);
+            runs.passes.push(condition + passes.iter().sum::<f64>());
             runs.decode.push(decode);
+            runs.each_pass.push(passes);
         }
         if begin.elapsed().as_secs_f64() > SECONDS {
             break;
         }
+    }
+    for (loaded, (session, runs)) in pair.iter().zip(sessions.iter_mut().zip(&mut runs)) {
+        let profiled = loaded.backend.profile(|| generate(loaded, session, batch, 100))?;
+        runs.operations = profiled.1;
     }
     let [hmar, var] = [&runs[0], &runs[1]];
     let ratio = |of: &dyn Fn(&Runs) -> f64| of(var) / of(hmar);
@@ -106,21 +120,21 @@ fn measure(pair: &[Loaded; 2], batch: usize) -> Result<(String, [Value; 2])> {
     Ok((line, [0, 1].map(|index| case(&pair[index], &runs[index], batch))))
 }
 
-/// Milliseconds of a whole generation, of its passes, and of its decoding.
+/// Milliseconds of a whole generation by the GPU's clock, and where they went by the host's.
 fn generate(
     loaded: &Loaded,
     session: &mut Session<CudaBackend>,
     batch: usize,
     seed: u64,
-) -> Result<(f64, f64, f64)> {
+) -> Result<(f64, Timings)> {
     let Loaded { backend, model, tokenizer, .. } = loaded;
-    let mut timings = Default::default();
+    let mut timings = Timings::default();
     let whole = backend.milliseconds(|| {
         let request = loaded.request(batch, seed);
         timings = session.generate(model, tokenizer, &request, &Cancel::default(), &|_| {})?.timings;
         Ok(())
     })?;
-    Ok((whole, timings.condition + timings.passes.iter().sum::<f64>(), timings.decode))
+    Ok((whole, timings))
 }
 
 fn floor_of(loaded: &Loaded, batch: usize) -> f64 {
@@ -134,9 +148,20 @@ fn floor_of(loaded: &Loaded, batch: usize) -> f64 {
 }
 
 fn case(loaded: &Loaded, runs: &Runs, batch: usize) -> Value {
-    let config = loaded.model.config();
+    let (config, plan) = (loaded.model.config(), &loaded.plan);
     let side = config.pyramid.last().expect("a pyramid has scales");
     let layout = if config.layout == Layout::Var { "var" } else { "hmar" };
+    let each_pass = plan.passes.iter().enumerate().map(|(index, pass)| {
+        json!({
+            "scale": pass.scale + 1,
+            "masked": pass.kind == PassKind::Masked,
+            "milliseconds": median(runs.each_pass.iter().map(|passes| passes[index]).collect()),
+            "floor": floor::pass(config, plan, index, batch).floor(),
+        })
+    });
+    let operations = runs.operations.iter().take(OPERATIONS).map(|operation| {
+        json!({ "name": operation.name, "calls": operation.calls, "microseconds": operation.microseconds })
+    });
     json!({
         "layout": layout,
         "depth": config.depth,
@@ -148,7 +173,10 @@ fn case(loaded: &Loaded, runs: &Runs, batch: usize) -> Value {
         "floor": floor_of(loaded, batch),
         "decodeFloor": floor::decoder(loaded.tokenizer.config(), *side, batch).floor(),
         "weightBytes": loaded.weight_bytes(),
-        "peakBytes": runs.peak,
         "passBytes": runs.pass_bytes,
+        "decodeBytes": runs.decode_bytes,
+        "peakBytes": runs.peak,
+        "passes": each_pass.collect::<Vec<_>>(),
+        "operations": operations.collect::<Vec<_>>(),
     })
 }
