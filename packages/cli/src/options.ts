@@ -58,10 +58,17 @@ export const runtimeOptions = ({
   threads,
 })
 
+/** What a single stack of blocks attends to: its scale alone, or all earlier ones too. */
+export type Mode = 'next-scale' | 'var'
+
+export const modeOption = () =>
+  new Option('--mode <mode>', 'which it is, where the file does not tell').choices(['next-scale', 'var'])
+
 /** The options of commands that need a model and its tokenizer. */
 export interface ModelOptions extends RuntimeOptions {
   readonly model: string
   readonly tokenizer?: string
+  readonly mode?: Mode
 }
 
 export const withModelOptions = (command: Command) =>
@@ -72,5 +79,6 @@ export const withModelOptions = (command: Command) =>
         "'shapes' (embedded), a .pth or .safetensors file, or a folder",
         'shapes',
       )
-      .option('--tokenizer <path>', "the tokenizer's file (default: the one beside the model)"),
+      .option('--tokenizer <path>', "the tokenizer's file (default: the one beside the model)")
+      .addOption(modeOption()),
   )
