@@ -5,10 +5,10 @@
 
 mod golden;
 mod invariance;
+mod stacks;
 mod stepping;
 mod synthetic;
 mod tiny;
-mod var;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::part::{Part, World};
 /// The parts.
 pub fn parts() -> Vec<Part> {
     let shapes =
-        tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts()).chain(var::parts());
+        tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts()).chain(stacks::parts());
     synthetic::parts().into_iter().chain(shapes).collect()
 }
 

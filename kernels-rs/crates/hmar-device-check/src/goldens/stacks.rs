@@ -1,10 +1,11 @@
-//! VAR as its largest model is made: 512 px, one AdaLN for all blocks; here of six blocks. The CPU, which a twin in float64
-//! holds to the specification, says what a GPU with and without a cache must come to.
+//! Single stacks of blocks, narrow ones: VAR as its largest model is made (512 px, one AdaLN for all blocks), and both layouts
+//! at 1024 px. The CPU, which a twin in float64 holds to the specification, says what a GPU with and without a cache must
+//! come to. The decoder at 1024 px, too.
 
 use std::sync::Arc;
 
 use hmar_checkpoint::{Layout, ModelConfig, Synthetic, TokenizerConfig};
-use hmar_engine::{Cancel, Model, Stepper};
+use hmar_engine::{Cancel, Model, Stepper, Tokenizer};
 use hmar_error::Result;
 use hmar_ops::sampling::guide;
 use hmar_ops::{Backend, CpuBackend, Precision};
@@ -13,11 +14,13 @@ use serde_json::json;
 use super::golden::{Distance, LOGITS};
 use super::{gpu, load_options};
 use crate::bench::{config, default_plan, request};
-use crate::check::PRECISIONS;
+use crate::check::{PRECISIONS, Random};
 use crate::part::{Part, PartResult, World};
 
 /// ‖error‖ / ‖logits‖ allowed in bfloat16, as for the goldens.
 const LOGITS_BF16: f64 = 2e-2;
+/// The same of pictures.
+const TOKENIZER_BF16: f64 = 3e-2;
 /// Largest t here. Guided, errors of both halves add up to at most 1 + 2t of those of one.
 const GUIDANCE: f64 = 0.5;
 const LABEL: u32 = 207;
@@ -25,32 +28,36 @@ const NULL: u32 = 1000;
 
 /// The parts.
 pub fn parts() -> Vec<Part> {
-    let part = |precision| {
-        Part::new(format!("goldens/var/shared AdaLN and cache, {precision:?}"), 180, move |world| {
-            shared_ada_ln_and_cache(world, precision)
-        })
+    let models = [
+        ("VAR of 512 px with one AdaLN", Layout::Var, 512, true),
+        ("VAR of 1024 px", Layout::Var, 1024, false),
+        ("next-scale of 1024 px", Layout::NextScale, 1024, false),
+    ];
+    let of_precision = move |precision: Precision| {
+        let logits = models.map(|(name, layout, resolution, shared_ada_ln)| {
+            Part::new(format!("goldens/stacks/{name}, {precision:?}"), 180, move |world| {
+                let wide = config(36, layout, resolution).expect("there is one");
+                let config = ModelConfig { depth: 4, width: 256, heads: 4, shared_ada_ln, ..wide };
+                logits(world, precision, &config)
+            })
+        });
+        let name = format!("goldens/stacks/decoder of 1024 px, {precision:?}");
+        logits.into_iter().chain([Part::new(name, 180, move |world| decoder(world, precision))])
     };
-    PRECISIONS.map(part).into()
+    PRECISIONS.into_iter().flat_map(of_precision).collect()
 }
 
-fn load<B: Backend>(backend: Arc<B>, precision: Precision) -> Result<Arc<Model<B>>> {
-    let config = ModelConfig {
-        depth: 6,
-        width: 384,
-        heads: 6,
-        shared_ada_ln: true,
-        ..config(36, Layout::Var, 512).expect("there is one")
-    };
+fn load<B: Backend>(backend: Arc<B>, precision: Precision, config: &ModelConfig) -> Result<Arc<Model<B>>> {
     let tokenizer = TokenizerConfig::released();
-    let (source, codes) = (Synthetic::model(&config), Synthetic::tokenizer(&tokenizer));
-    let model = Model::load(backend, config, &source, &tokenizer, &codes, &load_options(precision))?;
-    Ok(Arc::new(model))
+    let (source, codes) = (Synthetic::model(config), Synthetic::tokenizer(&tokenizer));
+    let options = load_options(precision);
+    Ok(Arc::new(Model::load(backend, config.clone(), &source, &tokenizer, &codes, &options)?))
 }
 
-fn shared_ada_ln_and_cache(world: &World, precision: Precision) -> Result<PartResult> {
+fn logits(world: &World, precision: Precision, config: &ModelConfig) -> Result<PartResult> {
     let cancel = Cancel::default();
-    let exact = load(Arc::new(CpuBackend::new(None)?), Precision::F32)?;
-    let model = load(gpu(world, precision)?, precision)?;
+    let exact = load(Arc::new(CpuBackend::new(None)?), Precision::F32, config)?;
+    let model = load(gpu(world, precision)?, precision, config)?;
     let mut plan = default_plan(model.config());
     let last = (plan.passes.len() - 1) as f64;
     plan.passes.iter_mut().for_each(|pass| pass.guidance = GUIDANCE * pass.scale as f64 / last);
@@ -105,7 +112,7 @@ fn shared_ada_ln_and_cache(world: &World, precision: Precision) -> Result<PartRe
     Ok(PartResult {
         ok,
         summary: format!(
-            "logits off by {:.2e} at most, {:.2e} in norm; guided, from a cache, {:.2e}, {:.2e}; taken back and restored \
+            "logits off by {:.2e} at most, {:.2e} in norm; guided, pass by pass, {:.2e}, {:.2e}; taken back and restored \
              they are {}",
             plain.largest.max(null.largest),
             plain.relative.max(null.relative),
@@ -116,8 +123,36 @@ fn shared_ada_ln_and_cache(world: &World, precision: Precision) -> Result<PartRe
         data: json!({
             "largest": plain.largest.max(null.largest),
             "relative": plain.relative.max(null.relative),
-            "cached": { "largest": guided.largest, "relative": guided.relative },
+            "passByPass": { "largest": guided.largest, "relative": guided.relative },
             "restoredEqual": restored_equal,
         }),
+    })
+}
+
+/// A picture of 1024 px from a made latent.
+fn decoder(world: &World, precision: Precision) -> Result<PartResult> {
+    const SIDE: usize = 64;
+    fn decode<B: Backend>(backend: Arc<B>, precision: Precision, latent: &[f32]) -> Result<Vec<f32>> {
+        let config = TokenizerConfig::released();
+        let tokenizer = Tokenizer::load(
+            backend,
+            config.clone(),
+            &Synthetic::tokenizer(&config),
+            &load_options(precision),
+        )?;
+        tokenizer.values_of(latent, SIDE, &Cancel::default())
+    }
+    let width = TokenizerConfig::released().code_dimension;
+    let latent: Vec<f32> = Random::new(64).normals(SIDE * SIDE * width).iter().map(|x| 2.0 * x).collect();
+    let expected = decode(Arc::new(CpuBackend::new(None)?), Precision::F32, &latent)?;
+    let found = Distance::between(&decode(gpu(world, precision)?, precision, &latent)?, &expected);
+    let ok = match precision {
+        Precision::F32 => found.largest <= LOGITS,
+        Precision::Bf16 => found.relative <= TOKENIZER_BF16,
+    };
+    Ok(PartResult {
+        ok,
+        summary: format!("picture off by {:.2e} at most, {:.2e} in norm", found.largest, found.relative),
+        data: json!({ "largest": found.largest, "relative": found.relative }),
     })
 }
