@@ -262,6 +262,7 @@ impl<B: Backend> Transformer<B> {
                 cache,
             )?;
         }
+        // The logits of many come in parts.
         if rows.count() > LOGIT_ROWS {
             return Ok(());
         }

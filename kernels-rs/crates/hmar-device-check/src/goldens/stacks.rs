@@ -29,15 +29,15 @@ const NULL: u32 = 1000;
 /// The parts.
 pub fn parts() -> Vec<Part> {
     let models = [
-        ("VAR of 512 px with one AdaLN", Layout::Var, 512, true),
-        ("VAR of 1024 px", Layout::Var, 1024, false),
-        ("next-scale of 1024 px", Layout::NextScale, 1024, false),
+        ("VAR of 512 px with one AdaLN", Layout::Var, 512, true, 4),
+        ("VAR of 1024 px", Layout::Var, 1024, false, 2),
+        ("next-scale of 1024 px", Layout::NextScale, 1024, false, 2),
     ];
     let of_precision = move |precision: Precision| {
-        let logits = models.map(|(name, layout, resolution, shared_ada_ln)| {
+        let logits = models.map(|(name, layout, resolution, shared_ada_ln, heads)| {
             Part::new(format!("goldens/stacks/{name}, {precision:?}"), 180, move |world| {
                 let wide = config(36, layout, resolution).expect("there is one");
-                let config = ModelConfig { depth: 4, width: 256, heads: 4, shared_ada_ln, ..wide };
+                let config = ModelConfig { depth: heads, width: 64 * heads, heads, shared_ada_ln, ..wide };
                 logits(world, precision, &config)
             })
         });
