@@ -123,16 +123,16 @@ __device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, M
 
 template <int ITEMS>
 __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* settings_on_device, uint32_t* tokens,
-                     float* confidence, int first_place, int positions, int vocabulary, int halves) {
+                     float* confidence, int positions, int vocabulary, int halves) {
   extern __shared__ float stage[];
   __shared__ Memory memory;
   __shared__ int drawn;
   int turn = 0;
-  int place = first_place + blockIdx.x;
+  int place = blockIdx.x;
   if (only != nullptr && only[place] == 0) return;
   const DrawSettings settings = *settings_on_device;
   size_t other_half = (size_t)gridDim.x * vocabulary;
-  logits += (size_t)blockIdx.x * vocabulary;
+  logits += (size_t)place * vocabulary;
 
   Row<ITEMS> row;
   guide(row, logits, other_half, halves == 2, settings, vocabulary);
@@ -184,8 +184,8 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
 #define DRAW(items)                                                                                                 \
   extern "C" __global__ void __launch_bounds__(512)  draw_tokens_##items(                                           \
       float* logits, const uint8_t* only, const DrawSettings* settings, uint32_t* tokens, float* confidence,        \
-      int first, int positions, int vocabulary, int halves) {                                                       \
-    draw<items>(logits, only, settings, tokens, confidence, first, positions, vocabulary, halves);                  \
+      int positions, int vocabulary, int halves) {                                                                  \
+    draw<items>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);                         \
   }
 
 DRAW(4)

@@ -6,16 +6,16 @@
 #include "settings.cuh"
 
 extern "C" __global__ void soften(const float* logits, const float* codebook, const DrawSettings* settings_on_device,
-                                  float* out, int first_place, int positions, int vocabulary, int width) {
+                                  float* out, int positions, int vocabulary, int width) {
   extern __shared__ float weights[];
   __shared__ BlockMemory<double> memory;
   __shared__ BlockMemory<uint32_t> keys;
   const DrawSettings settings = *settings_on_device;
   double ramp = settings.ramp, temperature = fmax(0.27 * (1.0 - 0.95 * ramp), 0.005);
-  int place = first_place + blockIdx.x;
+  int place = blockIdx.x;
   uint32_t image = settings.first_image + place / positions;
   uint32_t first = (uint32_t)(place % positions) * vocabulary;
-  logits += (size_t)blockIdx.x * vocabulary;
+  logits += (size_t)place * vocabulary;
 
   uint32_t largest = 0;
   for (int token = threadIdx.x; token < vocabulary; token += blockDim.x) {

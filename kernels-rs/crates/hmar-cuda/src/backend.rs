@@ -24,10 +24,8 @@ use crate::{
 /// Bytes of scratch memory that operations of several kernels share.
 pub(crate) const SCRATCH: usize = 64 << 20;
 
-/// Pictures of [`UNIT_SIDE`] the tokenizer's networks take together: enough to fill a large GPU, few enough to stay small.
-/// Of larger ones as many as have no more pixels.
+/// Pictures the tokenizer's networks take together: enough to fill a large GPU, few enough to stay small.
 const IMAGES_AT_ONCE: usize = 16;
-const UNIT_SIDE: usize = 256;
 
 /// An NVIDIA GPU.
 pub struct CudaBackend {
@@ -67,8 +65,7 @@ impl CudaBackend {
         })
     }
 
-    /// Lets the tokenizer's networks take so many pictures of 256 px together, and of larger ones as many as have no more
-    /// pixels: more are faster, and take more memory.
+    /// Lets the tokenizer's networks take so many pictures together: more are faster, and take more memory.
     #[must_use]
     pub fn with_images_at_once(mut self, images: usize) -> Self {
         self.images_at_once = images.max(1);
@@ -132,8 +129,8 @@ impl Backend for CudaBackend {
         work()
     }
 
-    fn images_at_once(&self, side: usize) -> usize {
-        (self.images_at_once * UNIT_SIDE * UNIT_SIDE / (side * side).max(1)).clamp(1, self.images_at_once)
+    fn images_at_once(&self) -> usize {
+        self.images_at_once
     }
 
     fn replay(&self, recording: &mut CudaRecording, work: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -332,7 +329,7 @@ impl Backend for CudaBackend {
         tokens: &mut CudaBuffer<u32>,
         confidence: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        let name = || format!("draw_tokens {} of {}", draw.rows, draw.positions);
+        let name = || format!("draw_tokens {}×{}", draw.images, draw.positions);
         self.measured(name, || sampling::draw_tokens(self, draw, settings, logits, only, tokens, confidence))
     }
 
@@ -378,7 +375,7 @@ impl Backend for CudaBackend {
         width: usize,
         out: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        let name = || format!("soften {} of {}", draw.rows, draw.positions);
+        let name = || format!("soften {}×{}", draw.images, draw.positions);
         self.measured(name, || sampling::soften(self, draw, settings, logits, codebook, width, out))
     }
 

@@ -42,10 +42,10 @@ pub(crate) fn draw_tokens(
     tokens: &mut CudaBuffer<u32>,
     confidence: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let TokenDraw { first, rows, positions, vocabulary, halves } = draw;
+    let TokenDraw { images, positions, vocabulary, halves } = draw;
     let items = tokens_of_a_thread(vocabulary);
     let threads = threads("codes", vocabulary, items)?;
-    let launch = backend.launch(&format!("draw_tokens_{items}"), rows, threads)?;
+    let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?;
     let staged = vocabulary + vocabulary.div_ceil(items);
     let launch = launch
         .shared(staged * size_of::<f32>())
@@ -54,9 +54,9 @@ pub(crate) fn draw_tokens(
         .read(settings)
         .write(tokens)
         .write(confidence);
-    // SAFETY: the logits hold `halves` times `rows` rows of `vocabulary`, the others elements up to the last row; a row and
-    // a number for every thread fit in the shared memory.
-    unsafe { launch.count(first).count(positions).count(vocabulary).count(halves).submit() }
+    // SAFETY: the logits hold `halves` times `images·positions` rows of `vocabulary`, the others as many elements; a row and a number for
+    // every thread fit in the shared memory.
+    unsafe { launch.count(positions).count(vocabulary).count(halves).submit() }
 }
 
 /// See [`hmar_ops::Backend::keep_least_confident`].
@@ -111,11 +111,11 @@ pub(crate) fn soften(
     width: usize,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let TokenDraw { first, rows, positions, vocabulary, .. } = draw;
-    let launch = backend.launch("soften", rows, THREADS)?.shared(vocabulary * size_of::<f32>());
+    let TokenDraw { images, positions, vocabulary, .. } = draw;
+    let launch = backend.launch("soften", images * positions, THREADS)?.shared(vocabulary * size_of::<f32>());
     let launch = launch.read(logits).read(codebook).read(settings).write(out);
-    // SAFETY: there are `rows` rows of logits, and `out` has those up to the last; the shared memory holds one of logits.
-    unsafe { launch.count(first).count(positions).count(vocabulary).count(width).submit() }
+    // SAFETY: there are `images·positions` rows of logits and of `out`; the shared memory holds one of logits.
+    unsafe { launch.count(positions).count(vocabulary).count(width).submit() }
 }
 
 /// See [`hmar_ops::Backend::store_tokens`].

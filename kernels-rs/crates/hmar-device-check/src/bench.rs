@@ -262,7 +262,7 @@ fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)>
         .collect();
     let data = json!({
         "batch": batch,
-        "decodedTogether": backend.images_at_once(side * tokenizer.config().downsample()),
+        "decodedTogether": backend.images_at_once(),
         "milliseconds": device,
         "hostMilliseconds": host,
         "floor": floor,

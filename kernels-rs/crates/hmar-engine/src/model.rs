@@ -14,7 +14,7 @@ use crate::memory::Allocator;
 use crate::plan::PassKind;
 use crate::quantizer::{LatentBuffers, Quantizer};
 use crate::tokenizer::{check_tokens, grid_side};
-use crate::transformer::{Activations, Conditions, LogitRows, Transformer};
+use crate::transformer::{Activations, Conditions, Transformer};
 
 /// A model on a device.
 pub struct Model<B: Backend> {
@@ -177,13 +177,8 @@ impl<B: Backend> Model<B> {
         self.transformer.forward(backend, kind, &conditions, rows, &spans, &mut activations, None)?;
         cancel.check()?;
 
-        let vocabulary = config.codebook_size;
-        let mut logits = vec![f32::NAN; config.tokens() * vocabulary];
-        for part in LogitRows::parts(count, 1) {
-            self.transformer.logits(backend, kind, 1, count, part, &mut activations)?;
-            let start = (first + part.first) * vocabulary;
-            backend.download(&activations.logits, &mut logits[start..start + part.count * vocabulary])?;
-        }
+        let mut logits = vec![f32::NAN; config.tokens() * config.codebook_size];
+        backend.download(&activations.logits, &mut logits[first * config.codebook_size..])?;
         Ok(logits)
     }
 }

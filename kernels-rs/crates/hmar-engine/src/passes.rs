@@ -10,7 +10,6 @@ use crate::generation::Generation;
 use crate::model::Place;
 use crate::plan::{Pass, PassKind};
 use crate::positions::PositionOrder;
-use crate::transformer::LogitRows;
 
 /// Below this guidance the unconditional half of a masked pass changes no token worth its time.
 const NEGLIGIBLE_GUIDANCE: f64 = 1e-4;
@@ -67,7 +66,7 @@ impl<B: Backend> Generation<'_, B> {
         backend.upload(&confidence.repeat(self.images), &mut self.buffers.confidence)
     }
 
-    /// Computes all that the pass's logits follow from, for [`Generation::logits`].
+    /// Leaves the pass's logits in `activations.logits`.
     pub(crate) fn predict(&mut self, index: usize) -> Result<()> {
         if self.skips(index) {
             return Ok(());
@@ -144,6 +143,15 @@ impl<B: Backend> Generation<'_, B> {
             order.scores(noise, scores);
         }
         Some(scores)
+    }
+
+    fn draw(&self, index: usize, halves: usize) -> TokenDraw {
+        TokenDraw {
+            images: self.images,
+            positions: self.positions(index),
+            vocabulary: self.model.config().codebook_size,
+            halves,
+        }
     }
 
     fn embed_next_scale(&mut self, index: usize) -> Result<()> {
@@ -228,54 +236,35 @@ impl<B: Backend> Generation<'_, B> {
         transformer.forward(backend, pass.kind, conditions, rows, &spans, activations, cache.as_mut())
     }
 
-    /// Leaves the logits of a part of the rows that [`Generation::predict`] ran over in `activations.logits`.
-    pub(crate) fn logits(&mut self, index: usize, part: LogitRows) -> Result<()> {
-        let (halves, rows) = (self.halves(index), self.images * self.positions(index));
-        let kind = self.request.plan.passes[index].kind;
-        let (model, activations) = (self.model, &mut self.buffers.activations);
-        model.transformer.logits(&model.backend, kind, halves, rows, part, activations)
-    }
-
-    /// Draws tokens, and decodes softly where the pass asks for it.
+    /// Draws from the logits that [`Generation::predict`] left.
     fn draw_tokens(&mut self, index: usize) -> Result<()> {
         if self.skips(index) {
             return Ok(());
         }
-        let (halves, positions) = (self.halves(index), self.positions(index));
-        let pass = &self.request.plan.passes[index];
-        let keeps = self.keeps(index);
-        let masked = pass.kind == PassKind::Masked || keeps;
-        let (backend, config) = (&*self.model.backend, self.model.config());
-        for part in LogitRows::parts(self.images * positions, halves) {
-            self.logits(index, part)?;
-            let vocabulary = config.codebook_size;
-            let draw = TokenDraw { first: part.first, rows: part.count, positions, vocabulary, halves };
-            let Buffers { activations, inputs, confidence, settings, .. } = &mut *self.buffers;
-            let only = masked.then_some(&inputs.mask);
-            let logits = &mut activations.logits;
-            backend.draw_tokens(draw, settings, logits, only, &mut inputs.tokens, confidence)?;
-            if pass.smooth && !keeps {
-                let (quantizer, codes) = (&self.model.quantizer, &mut inputs.latents.codes);
-                backend.soften(draw, settings, logits, &quantizer.codebook, quantizer.width, codes)?;
-            }
-        }
-        Ok(())
+        let draw = self.draw(index, self.halves(index));
+        let masked = self.request.plan.passes[index].kind == PassKind::Masked || self.keeps(index);
+        let backend = &*self.model.backend;
+        let Buffers { activations, inputs, confidence, settings, .. } = &mut *self.buffers;
+        let only = masked.then_some(&inputs.mask);
+        backend.draw_tokens(draw, settings, &mut activations.logits, only, &mut inputs.tokens, confidence)
     }
 
     /// Keeps the finished scale's tokens and adds it to the latent.
     fn finish_scale(&mut self, index: usize) -> Result<()> {
         let pass = &self.request.plan.passes[index];
         let positions = self.positions(index);
+        let draw = self.draw(index, 1);
         let smooth = pass.smooth && !self.keeps(index);
         let (backend, config) = (&*self.model.backend, self.model.config());
-        let Buffers { inputs, maps, .. } = &mut *self.buffers;
+        let Buffers { activations, inputs, settings, maps, .. } = &mut *self.buffers;
         let before = config.pyramid[..pass.scale].iter().map(|side| side * side).sum();
         backend.store_tokens(self.images, positions, &inputs.tokens, maps, config.tokens(), before)?;
-        if smooth {
-            // The codes are there since the draw.
-            inputs.accumulate_codes(self.model, pass.scale)
-        } else {
-            inputs.accumulate(self.model, pass.scale)
+        if !smooth {
+            return inputs.accumulate(self.model, pass.scale);
         }
+        let quantizer = &self.model.quantizer;
+        let (logits, codes) = (&mut activations.logits, &mut inputs.latents.codes);
+        backend.soften(draw, settings, logits, &quantizer.codebook, quantizer.width, codes)?;
+        inputs.accumulate_codes(self.model, pass.scale)
     }
 }

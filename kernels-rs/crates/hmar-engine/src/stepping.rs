@@ -10,7 +10,6 @@ use crate::plan::PassKind;
 use crate::request::{Request, Timings};
 use crate::state::State;
 use crate::tokenizer::grid_side;
-use crate::transformer::LogitRows;
 use crate::{Cancel, Model, Tokenizer};
 
 /// A batch of images on its way through a plan, stopped before a pass. It runs what [`Session::generate`] runs, and
@@ -20,7 +19,7 @@ pub struct Stepper<B: Backend> {
     session: Session<B>,
     request: Request,
     state: State,
-    /// What the logits of the next pass follow from is there, and what it draws is masked on the device.
+    /// The logits of the next pass are there, and what it draws is masked on the device.
     predicted: bool,
 }
 
@@ -139,27 +138,20 @@ impl<B: Backend> Stepper<B> {
     }
 
     fn download_logits(&mut self, index: usize) -> Result<Vec<f32>> {
-        let mut generation = self.generation();
-        let model = generation.model;
-        let vocabulary = model.config().codebook_size;
-        let rows = generation.images * generation.positions(index);
+        let generation = self.generation();
+        let vocabulary = generation.model.config().codebook_size;
+        let length = generation.images * generation.positions(index) * vocabulary;
         if generation.skips(index) {
-            return Ok(vec![f32::NAN; rows * vocabulary]);
+            return Ok(vec![f32::NAN; length]);
         }
         let halves = generation.halves(index);
-        let guidance = generation.request.plan.passes[index].guidance;
-        let mut all = Vec::with_capacity(rows * vocabulary);
-        for part in LogitRows::parts(rows, halves) {
-            generation.logits(index, part)?;
-            let (logits, length) = (&generation.buffers.activations.logits, part.count * vocabulary);
-            let mut logits = downloaded(&*model.backend, logits, halves * length)?;
-            let unconditional = logits.split_off(length);
-            if halves == 2 {
-                sampling::guide(&mut logits, &unconditional, guidance);
-            }
-            all.extend(logits);
+        let logits = &generation.buffers.activations.logits;
+        let mut logits = downloaded(&*generation.model.backend, logits, halves * length)?;
+        let unconditional = logits.split_off(length);
+        if halves == 2 {
+            sampling::guide(&mut logits, &unconditional, self.request.plan.passes[index].guidance);
         }
-        Ok(all)
+        Ok(logits)
     }
 
     /// Runs the next pass.

@@ -6,7 +6,7 @@ mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, Modulation, Path, PathBuffers, Rows, RowsCopy, RowsPlace, Span};
+use hmar_ops::{Backend, LinearOutput, Modulation, Path, PathBuffers, Rows, Span};
 
 use self::block::{Block, Norm};
 pub(crate) use self::cache::Cache;
@@ -37,9 +37,6 @@ struct Head<B: Backend> {
     out: Layer<B>,
 }
 
-/// Rows whose logits are computed at once: so many stay in a GPU's cache until tokens are drawn from them.
-const LOGIT_ROWS: usize = 2048;
-
 /// Activations of a batch of sequences.
 pub(crate) struct Activations<B: Backend> {
     /// The residual stream `[rows, C]`.
@@ -47,25 +44,8 @@ pub(crate) struct Activations<B: Backend> {
     normed: B::Features,
     qkv: B::Features,
     hidden: B::Features,
-    /// `[rows, V]` of some rows.
+    /// `[rows, V]`
     pub(crate) logits: B::Buffer<f32>,
-}
-
-/// Rows of each half of guidance whose logits are taken together.
-#[derive(Clone, Copy)]
-pub(crate) struct LogitRows {
-    /// The first.
-    pub(crate) first: usize,
-    /// How many.
-    pub(crate) count: usize,
-}
-
-impl LogitRows {
-    /// All `rows` of each half, in as many parts as it takes.
-    pub(crate) fn parts(rows: usize, halves: usize) -> impl Iterator<Item = LogitRows> {
-        let most = LOGIT_ROWS / halves;
-        (0..rows).step_by(most).map(move |first| LogitRows { first, count: most.min(rows - first) })
-    }
 }
 
 impl<B: Backend> Activations<B> {
@@ -75,7 +55,7 @@ impl<B: Backend> Activations<B> {
             normed: memory.allocate_features(rows * config.width)?,
             qkv: memory.allocate_features(rows * 3 * config.width)?,
             hidden: memory.allocate_features(rows * config.mlp_ratio * config.width)?,
-            logits: memory.allocate(rows.min(LOGIT_ROWS) * config.codebook_size)?,
+            logits: memory.allocate(rows * config.codebook_size)?,
         })
     }
 }
@@ -219,9 +199,9 @@ impl<B: Backend> Transformer<B> {
         backend.embed_start(rows, self.config.width, class, &self.start, &mut activations.residual)
     }
 
-    /// Runs the blocks of a path over `activations.residual`, which holds the queries of `spans`, for
-    /// [`Transformer::logits`] to be asked for next. With a `cache`, the queries are a scale's, their keys those of the
-    /// tokens up to its last.
+    /// Runs the blocks and the head of a path over `activations.residual`, which holds the queries of `spans`; their
+    /// logits are left in `activations.logits`. With a `cache`, the queries are a scale's, their keys those of the tokens
+    /// up to its last.
     #[allow(clippy::too_many_arguments, reason = "weights, condition, rows and buffers are each their own")]
     pub(crate) fn forward(
         &self,
@@ -262,43 +242,9 @@ impl<B: Backend> Transformer<B> {
                 cache,
             )?;
         }
-        // The logits of many come in parts.
-        if rows.count() > LOGIT_ROWS {
-            return Ok(());
-        }
         let Activations { normed, logits, .. } = activations;
         let Layer { weight, bias } = &self.heads[Self::head(kind)].out;
         backend.linear(rows.count(), normed, weight, bias, LinearOutput::Float32(logits))
-    }
-
-    /// Leaves the logits of a part of the rows `[halves, rows]` that [`Transformer::forward`] ran over in
-    /// `activations.logits [halves, part.count, V]`.
-    pub(crate) fn logits(
-        &self,
-        backend: &B,
-        kind: PassKind,
-        halves: usize,
-        rows: usize,
-        part: LogitRows,
-        activations: &mut Activations<B>,
-    ) -> Result<()> {
-        // Few rows have theirs already.
-        if halves * rows <= LOGIT_ROWS {
-            return Ok(());
-        }
-        let columns = self.config.width;
-        let copy = RowsCopy {
-            sequences: halves,
-            rows: part.count,
-            columns,
-            from: RowsPlace { rows, columns, row: part.first, column: 0 },
-            to: RowsPlace { rows: part.count, columns, row: 0, column: 0 },
-        };
-        // The blocks are done with what their feed-forwards hid.
-        let Activations { normed, hidden, logits, .. } = activations;
-        backend.copy_rows(copy, normed, hidden)?;
-        let Layer { weight, bias } = &self.heads[Self::head(kind)].out;
-        backend.linear(halves * part.count, hidden, weight, bias, LinearOutput::Float32(logits))
     }
 }
 

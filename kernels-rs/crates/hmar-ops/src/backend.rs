@@ -258,13 +258,11 @@ pub struct Latent {
     pub width: usize,
 }
 
-/// Dimensions of a draw of tokens for a scale of every image, or for a part of its rows `[images, positions]`.
+/// Dimensions of a draw of tokens for a scale of every image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenDraw {
-    /// The first row.
-    pub first: usize,
-    /// Rows.
-    pub rows: usize,
+    /// Images.
+    pub images: usize,
     /// Positions of the scale (p²).
     pub positions: usize,
     /// V: codebook size.
@@ -326,8 +324,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Runs `work` where this device's operations are cheapest to call.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 
-    /// Pictures of so many rows and columns that the tokenizer's networks best take together.
-    fn images_at_once(&self, side: usize) -> usize;
+    /// Pictures that the tokenizer's networks best take together.
+    fn images_at_once(&self) -> usize;
 
     /// Queues the operations of `work`; a device that can records them the first time and repeats the recording
     /// afterwards. The operations, their buffers and their dimensions must be the same every time; what varies they
@@ -493,8 +491,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// written for every sequence (sequence s shows image s mod images) to rows `at ..` of its `per_sequence`.
     fn embed_scale(&self, scale: EmbedScale<'_, Self>, out: &mut Self::Buffer<f32>) -> Result<()>;
 
-    /// Guides, filters and draws a token in every row (4.1), or only where `only` is set. `logits [halves, rows, vocabulary]`
-    /// is consumed and begins with the first row drawn; `only`, `tokens` and `confidence` are `[images, positions]`.
+    /// Guides, filters and draws a token at every position (4.1), or only where `only` is set.
+    /// `logits [halves, images, positions, vocabulary]` is consumed; `tokens` and `confidence` are
+    /// `[images, positions]`.
     fn draw_tokens(
         &self,
         draw: TokenDraw,
@@ -535,8 +534,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
-    /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` in the rows drawn, from the guided
-    /// logits that [`Backend::draw_tokens`] left.
+    /// Soft decoding (4.2): `out[images, positions, codes.width] = softmax(…)·codebook` from guided logits.
     fn soften(
         &self,
         draw: TokenDraw,

@@ -57,16 +57,16 @@ fn logits(random: &mut Random, count: usize, ties: bool) -> Vec<f32> {
 
 /// Tokens are equal, confidences within a few roundings.
 fn draw(ctx: &Ctx, settings: DrawSettings, vocabulary: usize, ties: bool) -> Result<Outcome> {
-    // A part of three images.
-    let (places, positions, rows) = (300, 100, 230);
+    let (images, positions) = (3, 100);
+    let rows = images * positions;
     let halves = if settings.guidance == 0.0 { 1 } else { 2 };
-    let draw = TokenDraw { first: 37, rows, positions, vocabulary, halves };
+    let draw = TokenDraw { images, positions, vocabulary, halves };
     let mut random = Random::new(vocabulary as u64);
     let logits = logits(&mut random, halves * rows * vocabulary, ties);
-    let only: Vec<u8> = (0..places).map(|_| u8::from(random.below(5) > 0)).collect();
+    let only: Vec<u8> = (0..rows).map(|_| u8::from(random.below(5) > 0)).collect();
 
     let run = |gpu: bool| -> Result<(Vec<u32>, Vec<f32>, Vec<f32>)> {
-        let before = (vec![9u32; places], vec![0.5f32; places]);
+        let before = (vec![9u32; rows], vec![0.5f32; rows]);
         if gpu {
             let backend = ctx.gpu(Precision::Bf16);
             run_on(backend, draw, settings, &logits, &only, before)
@@ -97,16 +97,16 @@ fn run_on<B: Backend>(
     only: &[u8],
     (tokens, confidence): (Vec<u32>, Vec<f32>),
 ) -> Result<Drawn> {
-    let places = only.len();
+    let rows = draw.images * draw.positions;
     let settings = uploaded(backend, &[settings])?;
     let mut logits = uploaded(backend, logits)?;
     let only = uploaded(backend, only)?;
     let (mut tokens, mut confidence) = (uploaded(backend, &tokens)?, uploaded(backend, &confidence)?);
     backend.draw_tokens(draw, &settings, &mut logits, Some(&only), &mut tokens, &mut confidence)?;
     Ok((
-        downloaded(backend, &tokens, places)?,
-        downloaded(backend, &confidence, places)?,
-        downloaded(backend, &logits, draw.rows * draw.vocabulary)?,
+        downloaded(backend, &tokens, rows)?,
+        downloaded(backend, &confidence, rows)?,
+        downloaded(backend, &logits, rows * draw.vocabulary)?,
     ))
 }
 
@@ -179,11 +179,10 @@ fn add_logarithm(ctx: &Ctx) -> Result<Outcome> {
 
 /// Within the roundings of a sum of V weights in float32.
 fn soften(ctx: &Ctx, settings: DrawSettings, ramp: f64) -> Result<Outcome> {
-    // A part of two images.
-    let (positions, width) = (25, 32);
-    let draw = TokenDraw { first: 7, rows: 38, positions, vocabulary: VOCABULARY, halves: 1 };
+    let (images, positions, width) = (2, 25, 32);
+    let draw = TokenDraw { images, positions, vocabulary: VOCABULARY, halves: 1 };
     let mut random = Random::new(1);
-    let mut logits = logits(&mut random, draw.rows * VOCABULARY, false);
+    let mut logits = logits(&mut random, images * positions * VOCABULARY, false);
     logits.iter_mut().filter(|x| **x < 1.0).for_each(|x| *x = f32::NEG_INFINITY);
     let codebook = random.normals(VOCABULARY * width);
     let settings = DrawSettings { ramp, ..settings };
@@ -201,12 +200,12 @@ fn soften_on<B: Backend>(
     codebook: &[f32],
     width: usize,
 ) -> Result<Vec<f32>> {
-    let length = (draw.first + draw.rows) * width;
+    let length = draw.images * draw.positions * width;
     let settings = uploaded(backend, &[settings])?;
     let (mut logits, codebook) = (uploaded(backend, logits)?, uploaded(backend, codebook)?);
     let mut out = uploaded(backend, &vec![f32::NAN; length])?;
     backend.soften(draw, &settings, &mut logits, &codebook, width, &mut out)?;
-    Ok(downloaded(backend, &out, length)?.split_off(draw.first * width))
+    downloaded(backend, &out, length)
 }
 
 fn store(ctx: &Ctx) -> Result<Outcome> {
@@ -219,7 +218,7 @@ fn store(ctx: &Ctx) -> Result<Outcome> {
 
 fn timed(ctx: &Ctx, settings: DrawSettings, rows: usize) -> Result<Outcome> {
     let gpu = ctx.gpu(Precision::Bf16);
-    let draw = TokenDraw { first: 0, rows, positions: rows / 2, vocabulary: VOCABULARY, halves: 2 };
+    let draw = TokenDraw { images: 2, positions: rows / 2, vocabulary: VOCABULARY, halves: 2 };
     let settings = DrawSettings { guidance: 1.7, top_k: 1000, top_p: 0.99, ..settings };
     let settings = uploaded(gpu, &[settings])?;
     let mut random = Random::new(2);

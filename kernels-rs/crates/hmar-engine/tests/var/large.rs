@@ -1,4 +1,4 @@
-//! The pyramid of 1024 px: 9,451 tokens, here for models a twentieth as wide. Logits of its scales come in parts.
+//! The pyramid of 1024 px: 9,451 tokens, here for models a twentieth as wide.
 
 use hmar_checkpoint::{Layout, ModelConfig, PYRAMID_1024};
 use hmar_engine::{Cancel, Pass, PassKind, Plan, Request};
@@ -42,9 +42,8 @@ fn guided(layout: Layout) -> Plan {
     plan
 }
 
-/// Other images beside one divide its rows into other parts.
 #[test]
-fn an_image_is_the_same_in_whatever_parts_its_logits_come() {
+fn an_image_is_the_same_beside_others() {
     for layout in [Layout::Combined, Layout::Var] {
         let loaded = large(layout);
         let request =

@@ -31,8 +31,8 @@ impl DrawSettings {
     }
 }
 
-/// Guides the conditional half of `logits [halves, rows, vocabulary]` in place and draws from it. Rows are left filtered, as
-/// [`soften`] takes them.
+/// Guides the conditional half of `logits [halves, images, positions, vocabulary]` in place and draws from it.
+/// Rows are left filtered, as [`soften`] takes them.
 pub(super) fn draw_tokens(
     draw: TokenDraw,
     settings: &DrawSettings,
@@ -42,16 +42,15 @@ pub(super) fn draw_tokens(
     confidence: &mut [f32],
 ) {
     let sampling = settings.sampling();
-    let drawn = draw.first..draw.first + draw.rows;
-    let (conditional, unconditional) = logits.split_at_mut(draw.rows * draw.vocabulary);
+    let rows = draw.images * draw.positions;
+    let (conditional, unconditional) = logits.split_at_mut(rows * draw.vocabulary);
     let conditional = conditional.par_chunks_exact_mut(draw.vocabulary);
-    let results = tokens[drawn.clone()].par_iter_mut().zip(&mut confidence[drawn]);
+    let results = tokens[..rows].par_iter_mut().zip(&mut confidence[..rows]);
     conditional.zip(results).enumerate().for_each(|(row, (logits, (token, confidence)))| {
-        let place = draw.first + row;
-        if only.is_some_and(|only| only[place] == 0) {
+        if only.is_some_and(|only| only[row] == 0) {
             return;
         }
-        let (image, position) = (place / draw.positions, place % draw.positions);
+        let (image, position) = (row / draw.positions, row % draw.positions);
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -85,14 +84,13 @@ pub(super) fn soften(
     width: usize,
     out: &mut [f32],
 ) {
-    let rows_of_logits = logits[..draw.rows * draw.vocabulary].par_chunks_exact_mut(draw.vocabulary);
-    let out = out[draw.first * width..][..draw.rows * width].par_chunks_exact_mut(width);
-    rows_of_logits.zip(out).enumerate().for_each_init(
+    let rows = draw.images * draw.positions;
+    let rows_of_logits = logits[..rows * draw.vocabulary].par_chunks_exact_mut(draw.vocabulary);
+    rows_of_logits.zip(out[..rows * width].par_chunks_exact_mut(width)).enumerate().for_each_init(
         || vec![0.0; draw.vocabulary],
         |weights, (row, (logits, out))| {
-            let place = draw.first + row;
-            let stream = settings.stream(place / draw.positions, Purpose::SoftDecoding);
-            sampling::soften(logits, settings.ramp, stream, (place % draw.positions) as u32, weights);
+            let stream = settings.stream(row / draw.positions, Purpose::SoftDecoding);
+            sampling::soften(logits, settings.ramp, stream, (row % draw.positions) as u32, weights);
             out.fill(0.0);
             for (&weight, code) in weights.iter().zip(codebook.chunks_exact(width)).filter(|(w, _)| **w > 0.0)
             {

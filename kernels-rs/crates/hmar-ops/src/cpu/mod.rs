@@ -151,7 +151,7 @@ impl Backend for CpuBackend {
     }
 
     /// One at a time keeps the memory small, and the threads are busy with one.
-    fn images_at_once(&self, _side: usize) -> usize {
+    fn images_at_once(&self) -> usize {
         1
     }
 
