@@ -51,6 +51,7 @@ async function bundle() {
       bench: join(root, 'apps/bench/src/main.ts'),
       child: join(root, 'apps/bench/src/child.ts'),
       'opening-child': join(root, 'apps/bench/src/opening-child.ts'),
+      'compare-child': join(root, 'apps/bench/src/compare/child.ts'),
     },
     outDir: join(folder, 'dist'),
     format: 'esm',

@@ -51,7 +51,8 @@ function usableGpu(): Gpu {
   })
 }
 
-const fileName = (name: string) =>
+/** A name as part of a file's. */
+export const fileName = (name: string) =>
   name
     .toLowerCase()
     .replaceAll(/\(r\)|\(tm\)|@.*/g, '')

@@ -6,6 +6,8 @@ import { type BenchDevice, type BenchModel, benchDevices, benchModels } from './
 
 export const help = `npm run bench -- [--device cpu|cuda] [--model <name>]… [--quick] [--resume] [--threads <n>] [--out <folder>] [--weights <folder>]
 
+       npm run bench -- compare …   HMAR beside VAR: compare --help
+
 Times generation beside PyTorch (HMAR_PYTHON names the Python that has it; it defaults to python3).
 
 On the CPU: the embedded model and synthetic weights of full size, in float32 and bfloat16, beside PyTorch in float32.

@@ -55,6 +55,11 @@ describe('generate', () => {
     expect(await size(join(out(), 'star.png'))).toEqual([8, 8])
   })
 
+  it('says which layout a file has that does not tell', async () => {
+    await hmar(['generate', ...model, '--mode', 'var', '--out', out()])
+    expect(fake.loads).toMatchObject([{ mode: 'var' }, {}])
+  })
+
   it('makes a job in batches, each image with its number in the job', async () => {
     const words = ['--label', 'star,0', '--label', 'none', '--count', '2', '--batch-size', '4']
     const { stdout } = await hmar([

@@ -58,10 +58,17 @@ export const runtimeOptions = ({
   threads,
 })
 
+/** What a single stack of blocks attends to: its scale alone, or all earlier ones too. */
+export type Mode = 'next-scale' | 'var'
+
+export const modeOption = () =>
+  new Option('--mode <mode>', 'which it is, where the file does not tell').choices(['next-scale', 'var'])
+
 /** The options of commands that need a model and its tokenizer. */
 export interface ModelOptions extends RuntimeOptions {
   readonly model: string
   readonly tokenizer?: string
+  readonly mode?: Mode
 }
 
 export const withModelOptions = (command: Command) =>
@@ -75,5 +82,6 @@ export const withModelOptions = (command: Command) =>
       .option(
         '--tokenizer <name or path>',
         "the tokenizer, by name or file (default: the model's, or the one beside it)",
-      ),
+      )
+      .addOption(modeOption()),
   )

@@ -10,7 +10,8 @@ use hmar_error::Code;
 use serde_json::json;
 use std::path::PathBuf;
 use support::models::{error_at, file_of, known_pyramid, opened};
-use support::{Edited, pth_of, small_model, small_tokenizer, write, write_plain};
+use support::pickle::Pickle;
+use support::{Edited, pth, pth_of, small_model, small_tokenizer, state_dict, write, write_plain};
 use tempfile::{TempDir, tempdir};
 
 const LAYOUTS: [Layout; 3] = [Layout::Combined, Layout::NextScale, Layout::Var];
@@ -36,20 +37,33 @@ fn configurations_are_told_by_tensors_alone() {
     }
 }
 
+/// A state dict as it is, and as VAR's training nests it.
+fn pickled(source: &dyn TensorSource) -> [Vec<u8>; 2] {
+    let (tensors, members) = state_dict(source);
+    let nested = Pickle::new().raw(b"}(").text("trainer").raw(b"}(").text("var_wo_ddp");
+    let nested = nested.global("collections", "OrderedDict").raw(b")R(");
+    let nested = tensors.iter().fold(nested, |pickle, tensor| pickle.text(&tensor.name).tensor(tensor));
+    [pth_of(source), pth(nested.raw(b"uuu").finish(), members)]
+}
+
 #[test]
-fn both_formats_hold_the_same_model() {
-    let folder = tempdir().unwrap();
-    let source = Synthetic::model(&small_model(Layout::Combined));
-    let path = write(folder.path(), "model.pth", &pth_of(&source));
-    let model = opened(OpenModel { config: Some(pyramid_json()), ..OpenModel::at(path) }).unwrap();
-    assert_eq!(model.config, small_model(Layout::Combined));
-    for tensor in source.tensors() {
-        assert_eq!(
-            model.source.read(&tensor.name).unwrap(),
-            source.read(&tensor.name).unwrap(),
-            "{}",
-            tensor.name
-        );
+fn all_forms_of_a_file_hold_the_same_model() {
+    for layout in LAYOUTS {
+        for shared_ada_ln in [false, layout == Layout::Var] {
+            let folder = tempdir().unwrap();
+            let config = ModelConfig { shared_ada_ln, ..small_model(layout) };
+            let source = Synthetic::model(&config);
+            for pth in pickled(&source) {
+                let path = write(folder.path(), "model.pth", &pth);
+                let options = OpenModel { config: Some(pyramid_json()), ..OpenModel::at(path) };
+                let model = opened(options).unwrap();
+                assert_eq!(model.config, config);
+                for tensor in source.tensors() {
+                    let found = model.source.read(&tensor.name).unwrap();
+                    assert_eq!(found, source.read(&tensor.name).unwrap(), "{}", tensor.name);
+                }
+            }
+        }
     }
 }
 

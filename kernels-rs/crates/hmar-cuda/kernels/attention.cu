@@ -90,26 +90,27 @@ __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Share
   }
 }
 
-// `factors` are a number a head, or null: then scores are `scale` times the product. Grid: query tiles, heads, sequences.
-extern "C" __global__ void __launch_bounds__(128) attention_64_bf16(const bf16* __restrict__ qkv,
-                                                                     const float* __restrict__ head_factors, float scale,
-                                                                     bf16* __restrict__ out, int rows, int query_start,
-                                                                     int query_end, int key_start, int key_end,
-                                                                     int out_rows, int out_start) {
+// `factors` are a number a head, or null: then scores are `scale` times the product. Every row of keys has its values
+// behind it, `key_stride` elements before the next row's keys. Grid: query tiles, heads, sequences.
+extern "C" __global__ void __launch_bounds__(128)
+    attention_64_bf16(const bf16* __restrict__ qkv, const bf16* __restrict__ all_keys,
+                      const float* __restrict__ head_factors, float scale, bf16* __restrict__ out, int rows, int key_rows,
+                      int key_stride, int query_start, int query_end, int key_start, int key_end, int out_rows,
+                      int out_start) {
   extern __shared__ __align__(16) unsigned char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   int head = blockIdx.y, heads = gridDim.y, width = heads * WIDTH, stride = 3 * width;
   int first = query_start + blockIdx.x * TILE;
   const bf16* queries = qkv + (size_t)blockIdx.z * rows * stride + head * WIDTH;
-  const bf16* keys = queries + width;
+  const bf16* keys = all_keys + (size_t)blockIdx.z * key_rows * key_stride + head * WIDTH;
   const bf16* values = keys + width;
   bool normalized = head_factors != nullptr;
 
   let_next_start();
   wait_for_earlier();
   start_tile(shared.queries, queries, first, query_end, stride);
-  start_tile(shared.keys[0], keys, key_start, key_end, stride);
-  start_tile(shared.values[0], values, key_start, key_end, stride);
+  start_tile(shared.keys[0], keys, key_start, key_end, key_stride);
+  start_tile(shared.values[0], values, key_start, key_end, key_stride);
   commit_copies();
 
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -119,8 +120,8 @@ extern "C" __global__ void __launch_bounds__(128) attention_64_bf16(const bf16* 
   int stage = 0;
   for (int key = key_start; key < key_end; key += TILE, stage ^= 1) {
     if (key + TILE < key_end) {
-      start_tile(shared.keys[stage ^ 1], keys, key + TILE, key_end, stride);
-      start_tile(shared.values[stage ^ 1], values, key + TILE, key_end, stride);
+      start_tile(shared.keys[stage ^ 1], keys, key + TILE, key_end, key_stride);
+      start_tile(shared.values[stage ^ 1], values, key + TILE, key_end, key_stride);
     }
     commit_copies();
     wait_for_copies<1>();

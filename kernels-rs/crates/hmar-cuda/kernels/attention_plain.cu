@@ -2,8 +2,9 @@
 #include "block.cuh"
 
 template <typename T>
-__device__ void attend(const T* __restrict__ qkv, const float* __restrict__ head_factors, float scale, T* __restrict__ out,
-                       int rows, int head_width, int query_start, int key_start, int key_end, int out_rows,
+__device__ void attend(const T* __restrict__ qkv, const T* __restrict__ all_keys,
+                       const float* __restrict__ head_factors, float scale, T* __restrict__ out, int rows, int key_rows,
+                       int key_stride, int head_width, int query_start, int key_start, int key_end, int out_rows,
                        int out_start) {
   extern __shared__ float memory[];
   __shared__ BlockMemory<float> sums;
@@ -11,6 +12,7 @@ __device__ void attend(const T* __restrict__ qkv, const float* __restrict__ head
   int head = blockIdx.y, width = gridDim.y * head_width, stride = 3 * width, count = key_end - key_start;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
   const T* sequence = qkv + (size_t)blockIdx.z * rows * stride + head * head_width;
+  const T* keys = all_keys + (size_t)blockIdx.z * key_rows * key_stride + head * head_width;
   int row = query_start + blockIdx.x;
 
   float norm = 0;
@@ -24,7 +26,7 @@ __device__ void attend(const T* __restrict__ qkv, const float* __restrict__ head
 
   float largest = -INFINITY;
   for (int key = warp; key < count; key += warps) {
-    const T* values = sequence + width + (size_t)(key_start + key) * stride;
+    const T* values = keys + (size_t)(key_start + key) * key_stride;
     float product = 0, key_norm = 0;
     for (int i = lane; i < head_width; i += 32) {
       float x = to_float(values[i]);
@@ -51,33 +53,18 @@ __device__ void attend(const T* __restrict__ qkv, const float* __restrict__ head
   for (int i = threadIdx.x; i < head_width; i += blockDim.x) {
     float sum = 0;
     for (int key = 0; key < count; key++)
-      sum += scores[key] * to_float(sequence[2 * width + (size_t)(key_start + key) * stride + i]);
+      sum += scores[key] * to_float(keys[width + (size_t)(key_start + key) * key_stride + i]);
     target[i] = from_float<T>(sum / total);
   }
 }
 
 #define ATTENTION(name, type)                                                                                         \
-  extern "C" __global__ void attention_plain_##name(const type* qkv, const float* head_factors, float scale,          \
-                                                    type* out, int rows, int head_width, int query_start,             \
-                                                    int key_start, int key_end, int out_rows, int out_start) {        \
-    attend(qkv, head_factors, scale, out, rows, head_width, query_start, key_start, key_end, out_rows, out_start);    \
+  extern "C" __global__ void attention_plain_##name(                                                                  \
+      const type* qkv, const type* keys, const float* head_factors, float scale, type* out, int rows, int key_rows,   \
+      int key_stride, int head_width, int query_start, int key_start, int key_end, int out_rows, int out_start) {     \
+    attend(qkv, keys, head_factors, scale, out, rows, key_rows, key_stride, head_width, query_start, key_start,       \
+           key_end, out_rows, out_start);                                                                             \
   }
 
 ATTENTION(f32, float)
 ATTENTION(bf16, bf16)
-
-// Copies rows of every sequence to row `at` of its cache.
-template <typename T>
-__device__ void append(const T* source, T* cache, int length, int capacity, int at, size_t count) {
-  size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) cache[i / length * capacity + at + i % length] = source[i];
-}
-
-extern "C" __global__ void append_rows_f32(const float* source, float* cache, int length, int capacity, int at,
-                                           size_t count) {
-  append(source, cache, length, capacity, at, count);
-}
-extern "C" __global__ void append_rows_bf16(const bf16* source, bf16* cache, int length, int capacity, int at,
-                                            size_t count) {
-  append(source, cache, length, capacity, at, count);
-}

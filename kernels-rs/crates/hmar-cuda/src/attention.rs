@@ -1,11 +1,12 @@
-//! Multi-head attention.
+//! Multi-head attention, and the copies that fill its caches.
 
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{AttentionShape, Precision, Scores, Span};
+use hmar_ops::{AttentionShape, KeysValues, Precision, RowsCopy, Scores, Span};
 
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
-use crate::features::CudaFeatures;
+use crate::features::{self, CudaFeatures};
+use crate::kernels::{Place, Within};
 
 /// Queries of a block of `attention_64_bf16`, and its threads.
 const QUERIES: usize = 64;
@@ -34,6 +35,7 @@ pub(crate) fn attention(
     backend: &CudaBackend,
     shape: AttentionShape<'_>,
     qkv: &CudaFeatures,
+    keys_values: KeysValues<'_, CudaBackend>,
     scores: Scores<'_, CudaBackend>,
     out: &mut CudaFeatures,
 ) -> Result<()> {
@@ -44,12 +46,30 @@ pub(crate) fn attention(
         Scores::Normalized(factors) => (Some(factors), 1.0),
         Scores::Scaled(scale) => (None, scale),
     };
-    let one = Attention { backend, shape: &shape, qkv, factors, scale, out_rows, start };
+    let width = shape.heads * shape.head_width;
+    let (keys, key_rows, key_stride) = match keys_values {
+        KeysValues::BesideQueries => {
+            (qkv.at(width * features::width(backend.precision())), shape.rows, 3 * width)
+        }
+        KeysValues::Cached { rows, capacity } => (rows.at(0), capacity, 2 * width),
+    };
+    let keys = Keys { keys, rows: key_rows, stride: key_stride };
+    let beside = matches!(keys_values, KeysValues::BesideQueries);
+    let one = Attention { backend, shape: &shape, qkv, keys, factors, scale, out_rows, start };
     shape.spans.iter().try_for_each(|span| match (backend.precision(), factors) {
         (Precision::Bf16, _) if shape.head_width == 64 => one.narrow(span, out),
-        (Precision::Bf16, None) if WIDE.contains(&shape.head_width) => one.wide(span, out),
+        (Precision::Bf16, None) if beside && WIDE.contains(&shape.head_width) => one.wide(span, out),
         _ => one.plain(span, out),
     })
+}
+
+/// Where keys are, and behind every row's keys its values.
+struct Keys {
+    keys: Place,
+    /// Rows of each sequence.
+    rows: usize,
+    /// Elements from row to row.
+    stride: usize,
 }
 
 /// What the spans of an attention share.
@@ -57,6 +77,7 @@ struct Attention<'a> {
     backend: &'a CudaBackend,
     shape: &'a AttentionShape<'a>,
     qkv: &'a CudaFeatures,
+    keys: Keys,
     factors: Option<&'a CudaBuffer<f32>>,
     scale: f32,
     out_rows: usize,
@@ -69,10 +90,12 @@ impl Attention<'_> {
         let queries = span.queries.len();
         let grid = (queries.div_ceil(QUERIES), self.shape.heads, self.shape.sequences);
         let launch = self.backend.launch("attention_64_bf16", grid, THREADS)?.shared(SHARED).overlapping();
-        let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
-        let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
+        let launch = launch.read(self.qkv).read(&self.keys.keys).read_optional(self.factors);
+        let launch = launch.value(self.scale).write(out).count(self.shape.rows);
+        let launch = launch.count(self.keys.rows).count(self.keys.stride);
+        let launch = launch.count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);
-        // SAFETY: spans lie within the rows of `qkv`, their queries within those of `out`.
+        // SAFETY: spans lie within the rows of queries and of keys, their queries within those of `out`.
         unsafe { launch.count(self.out_rows).count(self.start).submit() }
     }
 
@@ -101,30 +124,42 @@ impl Attention<'_> {
         }
         let grid = (span.queries.len(), self.shape.heads, self.shape.sequences);
         let launch = self.backend.launch_features("attention_plain", grid, PLAIN_THREADS)?.shared(shared);
-        let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
-        let launch = launch.count(self.shape.rows).count(head_width).count(span.queries.start);
+        let launch = launch.read(self.qkv).read(&self.keys.keys).read_optional(self.factors);
+        let launch = launch.value(self.scale).write(out).count(self.shape.rows);
+        let launch = launch.count(self.keys.rows).count(self.keys.stride);
+        let launch = launch.count(head_width).count(span.queries.start);
         let launch = launch.count(span.keys.start).count(span.keys.end);
         // SAFETY: as in `narrow`; the shared memory holds a query and its scores.
         unsafe { launch.count(self.out_rows).count(self.start).submit() }
     }
 }
 
-/// See [`hmar_ops::Backend::append_rows`].
-#[allow(clippy::too_many_arguments, reason = "the trait says which")]
-pub(crate) fn append_rows(
+/// Bytes that a thread of `copy_rows` copies at a time, and the threads of a block, which copies a row.
+const PIECE: usize = 16;
+const COPY_THREADS: usize = 128;
+
+/// See [`hmar_ops::Backend::copy_rows`].
+pub(crate) fn copy_rows(
     backend: &CudaBackend,
-    sequences: usize,
-    rows: usize,
-    width: usize,
+    copy: RowsCopy,
     source: &CudaFeatures,
-    cache: &mut CudaFeatures,
-    capacity: usize,
-    at: usize,
+    target: &mut CudaFeatures,
 ) -> Result<()> {
-    let count = sequences * rows * width;
-    let launch = backend.launch_features("append_rows", count.div_ceil(256), 256)?;
-    let launch =
-        launch.read(source).write(cache).count(rows * width).count(capacity * width).count(at * width);
-    // SAFETY: the source holds `count` elements, a cache `capacity` rows, of which `rows` from `at` on are written.
-    unsafe { launch.value(count as u64).submit() }
+    let RowsCopy { sequences, rows, columns, from, to } = copy;
+    let pieces = |columns: usize| {
+        let bytes = columns * features::width(backend.precision());
+        assert!(bytes.is_multiple_of(PIECE), "columns come in multiples of 8");
+        bytes / PIECE
+    };
+    if rows == 0 {
+        return Ok(());
+    }
+    let launch = backend.launch("copy_rows", (rows, sequences), COPY_THREADS)?;
+    let mut launch = launch.read(source).write(target).count(pieces(columns));
+    for place in [from, to] {
+        launch = launch.count(place.rows).count(pieces(place.columns));
+        launch = launch.count(place.row).count(pieces(place.column));
+    }
+    // SAFETY: both places lie within their buffers, as the trait asks.
+    unsafe { launch.submit() }
 }

@@ -288,28 +288,18 @@ impl Backend for CudaBackend {
         &self,
         shape: AttentionShape<'_>,
         qkv: &CudaFeatures,
+        keys_values: KeysValues<'_, Self>,
         scores: Scores<'_, Self>,
         out: &mut CudaFeatures,
     ) -> Result<()> {
         let AttentionShape { sequences, rows, heads, head_width, .. } = shape;
         let name = || format!("attention {sequences}×{rows} of {heads}×{head_width}");
-        self.measured(name, || attention::attention(self, shape, qkv, scores, out))
+        self.measured(name, || attention::attention(self, shape, qkv, keys_values, scores, out))
     }
 
-    fn append_rows(
-        &self,
-        sequences: usize,
-        rows: usize,
-        width: usize,
-        source: &CudaFeatures,
-        cache: &mut CudaFeatures,
-        capacity: usize,
-        at: usize,
-    ) -> Result<()> {
-        let name = || format!("append_rows {sequences}×{rows}");
-        self.measured(name, || {
-            attention::append_rows(self, sequences, rows, width, source, cache, capacity, at)
-        })
+    fn copy_rows(&self, copy: RowsCopy, source: &CudaFeatures, target: &mut CudaFeatures) -> Result<()> {
+        let name = || format!("copy_rows {}×{} of {}", copy.sequences, copy.rows, copy.columns);
+        self.measured(name, || attention::copy_rows(self, copy, source, target))
     }
 
     fn embed_start(

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hmar_checkpoint::{Layout, ModelConfig, Synthetic, TokenizerConfig};
+use hmar_checkpoint::{
+    Layout, ModelConfig, PYRAMID_256, PYRAMID_512, PYRAMID_1024, Synthetic, TokenizerConfig,
+};
 use hmar_cuda::{CudaBackend, OperationTime};
 use hmar_engine::{
-    Cancel, Generated, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Tokenizer,
+    Cancel, Generated, LoadOptions, Model, Pass, PassKind, Plan, PositionOrder, Request, Session, Tokenizer,
 };
 use hmar_error::{Code, Error, Result};
 use hmar_ops::sampling::TokenSampling;
@@ -27,12 +29,12 @@ const SECONDS: f64 = 10.0;
 /// Operations in the report.
 const OPERATIONS: usize = 40;
 
-/// Counts of the default schedule at 256 and 512 px.
+/// Counts of the released schedules. At 1024 px, for which none was released, 256 px's three smallest scales are refined.
 const LISTS_256: [&[usize]; 10] =
     [&[1], &[1, 3], &[1, 1, 2, 5], &[16], &[25], &[36], &[64], &[100], &[169], &[256]];
 const LISTS_512: [&[usize]; 10] =
     [&[1], &[1, 3], &[1, 1, 2, 5], &[5, 11], &[36], &[81], &[169], &[324], &[576], &[1024]];
-const PYRAMID_512: [usize; 10] = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32];
+const SMALLEST: [&[usize]; 3] = [&[1], &[1, 3], &[1, 1, 2, 5]];
 
 /// A part a model; it is loaded once for all batches.
 pub fn parts(options: &Options) -> Vec<Part> {
@@ -47,18 +49,29 @@ pub fn parts(options: &Options) -> Vec<Part> {
         .collect()
 }
 
-/// The released schedule and sampling of a depth.
-pub fn default_plan(config: &ModelConfig, depth: usize) -> Plan {
-    let lists = if config.pyramid == PYRAMID_512 { LISTS_512 } else { LISTS_256 };
-    let (guidance, top_k) = match depth {
-        20 => (1.9, 950),
-        24 => (2.1, 900),
-        _ => (1.7, 1000),
+fn lists(config: &ModelConfig) -> Vec<Vec<usize>> {
+    let owned = |lists: &[&[usize]]| lists.iter().map(|list| list.to_vec()).collect::<Vec<_>>();
+    let plain = config.pyramid.iter().map(|side| vec![side * side]);
+    match (config.layout, &*config.pyramid) {
+        (Layout::Combined, pyramid) if pyramid == PYRAMID_256 => owned(&LISTS_256),
+        (Layout::Combined, pyramid) if pyramid == PYRAMID_512 => owned(&LISTS_512),
+        (Layout::Combined, _) => owned(&SMALLEST).into_iter().chain(plain.skip(SMALLEST.len())).collect(),
+        (Layout::NextScale | Layout::Var, _) => plain.collect(),
+    }
+}
+
+/// The released schedule and sampling of a depth, and those that VAR's pictures are evaluated with.
+pub fn default_plan(config: &ModelConfig) -> Plan {
+    let (guidance, top_k, top_p) = match (config.layout, config.depth) {
+        (Layout::Var, _) => (1.5, 900, 0.96),
+        (_, 20) => (1.9, 950, 0.99),
+        (_, 24) => (2.1, 900, 0.99),
+        _ => (1.7, 1000, 0.99),
     };
-    let sampling = TokenSampling { temperature: 1.0, top_k, top_p: 0.99, min_p: 0.0 };
-    let last = (lists.len() - 1) as f64;
-    let passes = lists.iter().enumerate().flat_map(|(scale, counts)| {
-        counts.iter().enumerate().map(move |(step, &commits)| Pass {
+    let sampling = TokenSampling { temperature: 1.0, top_k, top_p, min_p: 0.0 };
+    let last = (config.pyramid.len() - 1) as f64;
+    let passes = lists(config).into_iter().enumerate().flat_map(|(scale, counts)| {
+        counts.into_iter().enumerate().map(move |(step, commits)| Pass {
             kind: if step == 0 { PassKind::NextScale } else { PassKind::Masked },
             scale,
             commits,
@@ -83,45 +96,84 @@ fn arithmetic_of(model: &str) -> Result<(&str, Arithmetic)> {
     }
 }
 
-/// `d16`, or `d24@512`.
-fn config_of(model: &str) -> Result<(ModelConfig, usize)> {
-    let unknown = || Error::new(Code::ArgumentOutOfRange, format!("There is no model `{model}` to measure."));
-    let (depth, resolution) = model.split_once('@').unwrap_or((model, "256"));
-    let depth = depth.strip_prefix('d').and_then(|depth| depth.parse().ok()).ok_or_else(unknown)?;
-    let mut config = ModelConfig::released(depth, Layout::Combined);
-    match resolution {
-        "256" => {}
-        "512" => config.pyramid = PYRAMID_512.to_vec(),
-        _ => return Err(unknown()),
-    }
-    Ok((config, depth))
+/// A released configuration at 256, 512 or 1024 px.
+pub fn config(depth: usize, layout: Layout, resolution: usize) -> Option<ModelConfig> {
+    let pyramid: &[usize] = match resolution {
+        256 => &PYRAMID_256,
+        512 => &PYRAMID_512,
+        1024 => &PYRAMID_1024,
+        _ => return None,
+    };
+    Some(ModelConfig { pyramid: pyramid.to_vec(), ..ModelConfig::released(depth, layout) })
 }
 
-struct Loaded {
-    backend: Arc<CudaBackend>,
-    model: Model<CudaBackend>,
-    tokenizer: Tokenizer<CudaBackend>,
-    plan: Plan,
+/// `d16`, or `d24@512`.
+pub fn config_of(model: &str, layout: Layout) -> Result<ModelConfig> {
+    let (depth, resolution) = model.split_once('@').unwrap_or((model, "256"));
+    let depth = depth.strip_prefix('d').and_then(|depth| depth.parse().ok());
+    let found = depth.zip(resolution.parse().ok()).and_then(|(depth, pixels)| config(depth, layout, pixels));
+    found.ok_or_else(|| {
+        Error::new(Code::ArgumentOutOfRange, format!("There is no model `{model}` to measure."))
+            .expected("d and a depth, then @512 or @1024 for more pixels")
+    })
+}
+
+/// All of `labels` as one batch.
+pub fn request(plan: &Plan, labels: &[u32], seed: u64) -> Request {
+    Request {
+        labels: labels.to_vec(),
+        plan: plan.clone(),
+        seed,
+        first_image: 0,
+        batch: labels.len(),
+        skip_negligible_guidance: true,
+        trace: false,
+        keep: None,
+    }
+}
+
+/// A model with made weights and its tokenizer, on a GPU opened for them alone.
+pub struct Loaded {
+    pub backend: Arc<CudaBackend>,
+    pub model: Model<CudaBackend>,
+    pub tokenizer: Tokenizer<CudaBackend>,
+    pub plan: Plan,
+}
+
+impl Loaded {
+    /// Loads them onto `backend`.
+    pub fn load(backend: CudaBackend, config: ModelConfig, options: &LoadOptions<'_>) -> Result<Self> {
+        let (backend, plan) = (Arc::new(backend), default_plan(&config));
+        let of_tokenizer = TokenizerConfig::released();
+        let (source, codes) = (Synthetic::model(&config), Synthetic::tokenizer(&of_tokenizer));
+        let model = Model::load(Arc::clone(&backend), config, &source, &of_tokenizer, &codes, options)?;
+        let tokenizer = Tokenizer::load(Arc::clone(&backend), of_tokenizer, &codes, options)?;
+        backend.synchronize()?;
+        Ok(Loaded { backend, model, tokenizer, plan })
+    }
+
+    /// A batch by the plan; another seed draws other tokens.
+    pub fn request(&self, batch: usize, seed: u64) -> Request {
+        let labels: Vec<u32> = (0..batch as u32).map(|image| image * 37 % 1000).collect();
+        request(&self.plan, &labels, seed)
+    }
+
+    /// Bytes of all weights.
+    pub fn weight_bytes(&self) -> u64 {
+        self.model.weight_bytes() + self.tokenizer.weight_bytes()
+    }
 }
 
 fn bench(world: &World, name: &str) -> Result<PartResult> {
     let (model, arithmetic) = arithmetic_of(name)?;
-    let (config, depth) = config_of(model)?;
-    let plan = default_plan(&config, depth);
+    let config = config_of(model, Layout::Combined)?;
     let mut backend = arithmetic.open(world.options.device)?;
     if let Some(images) = world.options.decode {
         backend = backend.with_images_at_once(images);
     }
-    let backend = Arc::new(backend);
-    let options = arithmetic.load_options();
-    let tokenizer_config = TokenizerConfig::released();
-    let (source, quantizer) = (Synthetic::model(&config), Synthetic::tokenizer(&tokenizer_config));
     let begin = Instant::now();
-    let model = Model::load(Arc::clone(&backend), config, &source, &tokenizer_config, &quantizer, &options)?;
-    let tokenizer = Tokenizer::load(Arc::clone(&backend), tokenizer_config, &quantizer, &options)?;
-    backend.synchronize()?;
+    let loaded = Loaded::load(backend, config, &arithmetic.load_options())?;
     let load_seconds = begin.elapsed().as_secs_f64();
-    let loaded = Loaded { backend, model, tokenizer, plan };
 
     let mut batches = Vec::new();
     let mut lines = vec![format!("loaded in {load_seconds:.1} s")];
@@ -140,21 +192,11 @@ fn bench(world: &World, name: &str) -> Result<PartResult> {
 
 fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)> {
     let Loaded { backend, model, tokenizer, plan } = loaded;
-    let request = |seed: u64| Request {
-        labels: (0..batch as u32).map(|image| image * 37 % 1000).collect(),
-        plan: plan.clone(),
-        seed,
-        first_image: 0,
-        batch,
-        skip_negligible_guidance: true,
-        trace: false,
-        keep: None,
-    };
     let mut session = Session::default();
     let mut generate = |seed: u64| -> Result<Generated> {
-        session.generate(model, tokenizer, &request(seed), &Cancel::default(), &|_| {})
+        session.generate(model, tokenizer, &loaded.request(batch, seed), &Cancel::default(), &|_| {})
     };
-    let weights = (model.weight_bytes() + tokenizer.weight_bytes()) as usize;
+    let weights = loaded.weight_bytes() as usize;
     backend.restart_peak();
     // As it is, recorded, and once repeated to warm up; the first also tunes the products.
     let begin = Instant::now();
@@ -234,7 +276,7 @@ fn measure(loaded: &Loaded, batch: usize) -> Result<(String, serde_json::Value)>
     Ok((line, data))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

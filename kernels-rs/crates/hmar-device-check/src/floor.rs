@@ -1,6 +1,6 @@
 //! What a generation must compute and move at least, and how fast one H200 can.
 
-use hmar_checkpoint::{ModelConfig, TokenizerConfig};
+use hmar_checkpoint::{Layout, ModelConfig, TokenizerConfig, pyramid_tokens};
 use hmar_engine::{PassKind, Plan};
 
 /// Bytes a second that a copy moves there, measured.
@@ -24,9 +24,9 @@ impl Work {
     }
 }
 
-/// Halves of guidance a pass runs, negligible guidance skipped.
-pub fn halves(plan: &Plan, index: usize) -> usize {
-    if plan.passes[index].guidance.abs() < 1e-4 { 1 } else { 2 }
+/// Halves of guidance a pass runs, negligible guidance skipped; all of VAR's, whose later passes attend to both.
+pub fn halves(layout: Layout, plan: &Plan, index: usize) -> usize {
+    if layout != Layout::Var && plan.passes[index].guidance.abs() < 1e-4 { 1 } else { 2 }
 }
 
 /// AdaLN for so many classes, bfloat16: every block's and head's projection is read.
@@ -37,10 +37,14 @@ pub fn condition(config: &ModelConfig, classes: usize) -> Work {
     Work { bytes: 2.0 * weights, flops: 2.0 * weights * classes as f64 }
 }
 
-/// One pass over `images`: the weights of its path read once, every row multiplied, attention within the scale.
+/// One pass over `images`: the weights of its path read once, every row multiplied, attention within the scale, or to all
+/// earlier ones too.
 pub fn pass(config: &ModelConfig, plan: &Plan, index: usize, images: usize) -> Work {
-    let positions = config.pyramid[plan.passes[index].scale].pow(2) as f64;
-    let sequences = (halves(plan, index) * images) as f64;
+    let scale = plan.passes[index].scale;
+    let positions = config.pyramid[scale].pow(2) as f64;
+    let first_key = if config.layout == Layout::Var { 0 } else { scale };
+    let keys = pyramid_tokens(&config.pyramid[first_key..=scale]) as f64;
+    let sequences = (halves(config.layout, plan, index) * images) as f64;
     let (width, depth) = (config.width as f64, config.depth as f64);
     let weights =
         depth * width * width * (4.0 + 2.0 * config.mlp_ratio as f64) + width * config.codebook_size as f64;
@@ -48,7 +52,7 @@ pub fn pass(config: &ModelConfig, plan: &Plan, index: usize, images: usize) -> W
     debug_assert!(matches!(plan.passes[index].kind, PassKind::NextScale | PassKind::Masked));
     Work {
         bytes: 2.0 * weights + 4.0 * rows * config.codebook_size as f64,
-        flops: 2.0 * rows * weights + 4.0 * depth * rows * positions * width,
+        flops: 2.0 * rows * weights + 4.0 * depth * rows * keys * width,
     }
 }
 
@@ -105,20 +109,31 @@ pub fn decoder(config: &TokenizerConfig, side: usize, images: usize) -> Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::default_plan;
-    use hmar_checkpoint::Layout;
+    use crate::bench::{config, default_plan};
 
     /// The project's own estimates.
     #[test]
     fn the_floors_are_those_that_goals_were_set_by() {
-        for (depth, images, expected) in [(16, 1, 2.2), (30, 1, 11.3), (16, 64, 79.0), (30, 64, 337.0)] {
-            let config = ModelConfig::released(depth, Layout::Combined);
-            let plan = default_plan(&config, depth);
+        let cases = [
+            (16, 256, 1, 2.2),
+            (30, 256, 1, 11.3),
+            (16, 256, 64, 79.0),
+            (30, 256, 64, 337.0),
+            (24, 512, 1, 13.6),
+            (24, 1024, 1, 54.0),
+            (24, 1024, 4, 204.0),
+        ];
+        for (depth, resolution, images, expected) in cases {
+            let config = config(depth, Layout::Combined, resolution).expect("there is one");
+            let plan = default_plan(&config);
             let passes: f64 =
                 (0..plan.passes.len()).map(|index| pass(&config, &plan, index, images).floor()).sum();
-            let decoder = decoder(&TokenizerConfig::released(), 16, images).floor();
+            let decoder = decoder(&TokenizerConfig::released(), resolution / 16, images).floor();
             let all = passes + decoder + condition(&config, 2).floor();
-            assert!((all / expected - 1.0).abs() < 0.15, "d{depth} batch {images}: {all} and {expected}");
+            assert!(
+                (all / expected - 1.0).abs() < 0.15,
+                "d{depth} {resolution} px, batch {images}: {all} and {expected}"
+            );
         }
     }
 }

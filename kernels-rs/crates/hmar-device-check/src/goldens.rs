@@ -5,6 +5,7 @@
 
 mod golden;
 mod invariance;
+mod stacks;
 mod stepping;
 mod synthetic;
 mod tiny;
@@ -21,7 +22,8 @@ use crate::part::{Part, World};
 
 /// The parts.
 pub fn parts() -> Vec<Part> {
-    let shapes = tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts());
+    let shapes =
+        tiny::parts().into_iter().chain(stepping::parts()).chain(invariance::parts()).chain(stacks::parts());
     synthetic::parts().into_iter().chain(shapes).collect()
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod compare;
 mod faults;
 mod floor;
 mod goldens;
@@ -57,6 +58,10 @@ fn parts_of(options: &Options) -> Vec<Part> {
     }
     if wanted("bench") {
         parts.extend(bench::parts(options));
+    }
+    // Half an hour of a GPU, and only asked for by name.
+    if options.command == "compare" {
+        parts.extend(compare::parts(options));
     }
     if wanted("faults") {
         parts.extend(faults::parts());

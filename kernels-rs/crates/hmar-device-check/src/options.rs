@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// How to call it.
 pub const USAGE: &str = "\
-hmar-device-check parity|goldens|faults|bench|all [options]
+hmar-device-check parity|goldens|faults|bench|compare|all [options]
 
   --device N          GPU number (0)
   --out FILE          where the results go, as JSON; parts that are in it already are not run again
@@ -12,15 +12,15 @@ hmar-device-check parity|goldens|faults|bench|all [options]
   --only TEXT,TEXT    only parts whose name contains one of these
   --untimed           no times in `parity`
   --seconds N         start no further part after so many seconds
-  --models A,B        of `bench`: d16, d20, d24, d30, or with a resolution, d24@512 (d16,d30)
-  --batches A,B       of `bench` (1,8,64)
+  --models A,B        of `bench` and `compare`: d16, d20, d24, d30, or with a resolution, d24@512 (d16,d30)
+  --batches A,B       of `bench` and `compare` (1,8,64)
   --decode N          of `bench`: pictures that are decoded together
 ";
 
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `parity`, `goldens`, `faults`, `bench` or `all`; `self` checks the runner and needs no GPU.
+    /// `parity`, `goldens`, `faults`, `bench`, `compare` or `all`; `self` checks the runner and needs no GPU.
     pub command: String,
     /// GPU number.
     pub device: usize,
@@ -34,9 +34,9 @@ pub struct Options {
     pub timed: bool,
     /// Start nothing after this.
     pub seconds: f64,
-    /// Models of `bench`.
+    /// Models of `bench` and `compare`.
     pub models: Vec<String>,
-    /// Batches of `bench`.
+    /// Batches of them.
     pub batches: Vec<usize>,
     /// Pictures that `bench` decodes together.
     pub decode: Option<usize>,
@@ -80,7 +80,9 @@ impl Options {
                 }
                 "--decode" => options.decode = Some(number(&value()?)?),
                 "--child-from" => options.child_from = Some(number(&value()?)?),
-                "parity" | "goldens" | "faults" | "bench" | "all" | "self" => options.command = argument,
+                "parity" | "goldens" | "faults" | "bench" | "compare" | "all" | "self" => {
+                    options.command = argument
+                }
                 other => return Err(format!("unknown argument {other}")),
             }
         }

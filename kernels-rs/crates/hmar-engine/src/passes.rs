@@ -231,7 +231,7 @@ impl<B: Backend> Generation<'_, B> {
             Layout::Var => config.pyramid[..pass.scale].iter().map(|side| side * side).sum(),
             Layout::Combined | Layout::NextScale => 0,
         };
-        let spans = [Span { queries: before..before + positions, keys: 0..before + positions }];
+        let spans = [Span { queries: 0..positions, keys: 0..before + positions }];
         let transformer = &self.model.transformer;
         transformer.forward(backend, pass.kind, conditions, rows, &spans, activations, cache.as_mut())
     }

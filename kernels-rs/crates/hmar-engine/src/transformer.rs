@@ -1,6 +1,7 @@
 //! The transformer (3): blocks modulated by the class, two branches and heads over one base.
 
 mod block;
+mod cache;
 mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
@@ -8,6 +9,7 @@ use hmar_error::Result;
 use hmar_ops::{Backend, LinearOutput, Modulation, Path, PathBuffers, Rows, Span};
 
 use self::block::{Block, Norm};
+pub(crate) use self::cache::Cache;
 pub(crate) use self::condition::Conditions;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
 use crate::memory::Allocator;
@@ -55,25 +57,6 @@ impl<B: Backend> Activations<B> {
             hidden: memory.allocate_features(rows * config.mlp_ratio * config.width)?,
             logits: memory.allocate(rows * config.codebook_size)?,
         })
-    }
-}
-
-/// Keys and values of the scales so far, for block-causal attention (VAR): one buffer a block.
-pub(crate) struct Cache<B: Backend> {
-    blocks: Vec<B::Features>,
-    capacity: usize,
-}
-
-impl<B: Backend> Cache<B> {
-    pub(crate) fn allocate(
-        memory: &Allocator<'_, B>,
-        config: &ModelConfig,
-        sequences: usize,
-    ) -> Result<Self> {
-        let capacity = config.tokens();
-        let length = sequences * capacity * 3 * config.width;
-        let blocks = (0..config.depth).map(|_| memory.allocate_features(length)).collect::<Result<_>>()?;
-        Ok(Cache { blocks, capacity })
     }
 }
 
@@ -216,8 +199,9 @@ impl<B: Backend> Transformer<B> {
         backend.embed_start(rows, self.config.width, class, &self.start, &mut activations.residual)
     }
 
-    /// Runs the blocks and the head of a path over `activations.residual`, which holds the rows of `spans`; their
-    /// logits are left in `activations.logits`. With a `cache`, keys of earlier scales come from there.
+    /// Runs the blocks and the head of a path over `activations.residual`, which holds the queries of `spans`; their
+    /// logits are left in `activations.logits`. With a `cache`, the queries are a scale's, their keys those of the tokens
+    /// up to its last.
     #[allow(clippy::too_many_arguments, reason = "weights, condition, rows and buffers are each their own")]
     pub(crate) fn forward(
         &self,
@@ -246,7 +230,7 @@ impl<B: Backend> Transformer<B> {
         backend.modulated_norm(rows, width, residual, scale, shift, normed)?;
         for (place, &index) in path.iter().enumerate() {
             let next = path.get(place + 1).map_or(head_norm, |&next| block_norm(next));
-            let cache = cache.as_deref_mut().map(|cache| (&mut cache.blocks[index], cache.capacity));
+            let cache = cache.as_deref_mut().map(|cache| cache.of_block(index));
             self.blocks[index].run(
                 backend,
                 &self.config,

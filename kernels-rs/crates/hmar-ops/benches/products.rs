@@ -83,7 +83,8 @@ fn main() {
         let spans = [Span { queries: 0..rows, keys: 0..rows }];
         let time = best(|| {
             let shape = AttentionShape { sequences: 2, rows, heads, head_width, spans: &spans };
-            backend.attention(shape, &qkv, Scores::Normalized(&factors), &mut out).unwrap();
+            let scores = Scores::Normalized(&factors);
+            backend.attention(shape, &qkv, KeysValues::BesideQueries, scores, &mut out).unwrap();
         });
         let flops = 2.0 * 4.0 * (rows * rows * heads * head_width) as f64;
         report(&format!("{kind}attention 2×{rows}, {heads} heads"), flops, time);

@@ -142,12 +142,33 @@ impl<B: Backend> Clone for Scores<'_, B> {
 
 impl<B: Backend> Copy for Scores<'_, B> {}
 
+/// Where an attention finds its keys and values.
+pub enum KeysValues<'a, B: Backend> {
+    /// Beside the queries, in the `qkv` buffer.
+    BesideQueries,
+    /// Here, those of earlier rows and of the queries' own.
+    Cached {
+        /// `[sequences, capacity, 2, heads, head_width]`: keys, then values.
+        rows: &'a B::Features,
+        /// Rows of each sequence.
+        capacity: usize,
+    },
+}
+
+impl<B: Backend> Clone for KeysValues<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for KeysValues<'_, B> {}
+
 /// A run of queries and the keys they may attend to, as rows of a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Query rows. Spans follow one another without a gap.
+    /// Query rows, of the `qkv` buffer. Spans follow one another without a gap.
     pub queries: Range<usize>,
-    /// Key rows.
+    /// Key rows, of the buffer that has them.
     pub keys: Range<usize>,
 }
 
@@ -163,6 +184,34 @@ pub struct AttentionShape<'a> {
     pub head_width: usize,
     /// Who attends to whom.
     pub spans: &'a [Span],
+}
+
+/// Some columns of some rows of every sequence, which [`Backend::copy_rows`] copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsCopy {
+    /// Sequences in the batch.
+    pub sequences: usize,
+    /// Rows of each that are copied.
+    pub rows: usize,
+    /// Columns of each row that are copied. All columns here are counted in activations, and multiples of 8.
+    pub columns: usize,
+    /// Where they lie.
+    pub from: RowsPlace,
+    /// Where they go.
+    pub to: RowsPlace,
+}
+
+/// Where the first of the copied rows and columns lies in a buffer `[sequences, rows, columns]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsPlace {
+    /// Rows of each sequence.
+    pub rows: usize,
+    /// Columns of each row.
+    pub columns: usize,
+    /// First row.
+    pub row: usize,
+    /// First column.
+    pub column: usize,
 }
 
 /// How a convolution walks over its input.
@@ -413,28 +462,19 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Features,
     ) -> Result<()>;
 
-    /// Multi-head attention over `qkv [sequences, rows, 3, heads, head_width]`;
-    /// `out [sequences, queries, heads·head_width]`, queries counted from the first span's start.
+    /// Multi-head attention over `qkv [sequences, rows, 3, heads, head_width]`, or of its queries over cached keys and
+    /// values; `out [sequences, queries, heads·head_width]`, queries counted from the first span's start.
     fn attention(
         &self,
         shape: AttentionShape<'_>,
         qkv: &Self::Features,
+        keys_values: KeysValues<'_, Self>,
         scores: Scores<'_, Self>,
         out: &mut Self::Features,
     ) -> Result<()>;
 
-    /// Copies `source [sequences, rows, width]` into `cache [sequences, capacity, width]` from row `at` on.
-    #[allow(clippy::too_many_arguments, reason = "five lengths and two buffers, each of another kind")]
-    fn append_rows(
-        &self,
-        sequences: usize,
-        rows: usize,
-        width: usize,
-        source: &Self::Features,
-        cache: &mut Self::Features,
-        capacity: usize,
-        at: usize,
-    ) -> Result<()>;
+    /// Copies rows of one buffer to another.
+    fn copy_rows(&self, copy: RowsCopy, source: &Self::Features, target: &mut Self::Features) -> Result<()>;
 
     /// The first scale's input: `out[s, row_offset] = class[slot(s)] + start`, `[sequences, per_sequence, width]`.
     fn embed_start(

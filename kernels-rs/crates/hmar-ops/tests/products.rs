@@ -187,7 +187,9 @@ fn attention_matches_float64_over_blocks_causes_and_both_kinds_of_scores() {
                 let scores =
                     if normalized { Scores::Normalized(&factor_buffer) } else { Scores::Scaled(0.3) };
                 let shape = AttentionShape { sequences, rows, heads, head_width, spans };
-                backend.attention(shape, &buffer(&backend, &qkv), scores, &mut out).unwrap();
+                backend
+                    .attention(shape, &buffer(&backend, &qkv), KeysValues::BesideQueries, scores, &mut out)
+                    .unwrap();
                 let part = |s: usize, row: usize, which: usize, h: usize| -> Vec<f64> {
                     let start = ((s * rows + row) * 3 + which) * width + h * head_width;
                     qkv[start..start + head_width].iter().map(|&x| x as f64).collect()
@@ -230,6 +232,42 @@ fn attention_matches_float64_over_blocks_causes_and_both_kinds_of_scores() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn cached_keys_and_values_are_attended_to_like_those_beside_the_queries() {
+    let (sequences, rows, first, capacity) = (2, 135, 9, 140);
+    for backend in backends() {
+        for (heads, head_width) in [(3, 64), (2, 16)] {
+            let width = heads * head_width;
+            let qkv = buffer(&backend, &Values(7).take(sequences * rows * 3 * width));
+            let factors = buffer(&backend, &vec![3.0; heads]);
+            let attend = |qkv: &CpuBuffer<f32>, keys_values, rows, span: Span| {
+                let mut out = poisoned(&backend, sequences * span.queries.len() * width);
+                let spans = &[span];
+                let shape = AttentionShape { sequences, rows, heads, head_width, spans };
+                backend.attention(shape, qkv, keys_values, Scores::Normalized(&factors), &mut out).unwrap();
+                out.as_slice().to_vec()
+            };
+            let whole = Span { queries: first..rows, keys: 0..rows };
+            let expected = attend(&qkv, KeysValues::BesideQueries, rows, whole);
+
+            let place = |rows, columns, row, column| RowsPlace { rows, columns, row, column };
+            let (all, own) = (place(rows, 3 * width, 0, width), place(rows, 3 * width, first, 0));
+            let copied = |rows, columns, from, to: RowsPlace| {
+                let mut target = poisoned(&backend, sequences * to.rows * to.columns);
+                let copy = RowsCopy { sequences, rows, columns, from, to };
+                backend.copy_rows(copy, &qkv, &mut target).unwrap();
+                target
+            };
+            let cache = copied(rows, 2 * width, all, place(capacity, 2 * width, 0, 0));
+            let queries = rows - first;
+            let own = copied(queries, 3 * width, own, place(queries, 3 * width, 0, 0));
+            let span = Span { queries: 0..queries, keys: 0..rows };
+            let found = attend(&own, KeysValues::Cached { rows: &cache, capacity }, queries, span);
+            assert!(found == expected, "{heads} heads of {head_width}");
         }
     }
 }

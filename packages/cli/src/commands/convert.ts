@@ -3,11 +3,12 @@ import { Command, Option } from 'commander'
 
 import type { Context } from '../context.js'
 import { formatBytes, formatCount } from '../format.js'
+import { type Mode, modeOption } from '../options.js'
 
 interface Options {
   readonly dtype: 'f32' | 'bf16'
   readonly part?: 'model' | 'tokenizer'
-  readonly mode?: 'next-scale' | 'var'
+  readonly mode?: Mode
   readonly license?: string
   readonly allowNonFinite: boolean
 }
@@ -24,9 +25,7 @@ export const convertCommand = ({ output, signal }: Context) =>
       new Option('--dtype <dtype>', 'what the file shall hold').choices(['f32', 'bf16']).default('f32'),
     )
     .addOption(new Option('--part <part>', 'which half of a training file').choices(['model', 'tokenizer']))
-    .addOption(
-      new Option('--mode <mode>', 'which it is, where the file does not tell').choices(['next-scale', 'var']),
-    )
+    .addOption(modeOption())
     .option('--license <name>', "what goes into the file as its licence, else the source's own")
     .option('--allow-non-finite', 'keep NaN and infinity instead of refusing them', false)
     .addHelpText(

@@ -1,11 +1,12 @@
 import { findPulledFile, inspectCheckpoint } from '@hmar/native'
-import { Command, Option } from 'commander'
+import { Command } from 'commander'
 
 import type { Context } from '../context.js'
 import { formatBytes, formatCount, formatFields, formatTable } from '../format.js'
+import { type Mode, modeOption } from '../options.js'
 
 interface Options {
-  readonly mode?: 'next-scale' | 'var'
+  readonly mode?: Mode
   readonly tensors: boolean
 }
 
@@ -13,9 +14,7 @@ export const infoCommand = ({ output, signal }: Context) =>
   new Command('info')
     .description('Says what a checkpoint is. Nothing in the file is executed, no weights are loaded.')
     .argument('<file>', 'a .pth or .safetensors file, or a name that was pulled')
-    .addOption(
-      new Option('--mode <mode>', 'which it is, where the file does not tell').choices(['next-scale', 'var']),
-    )
+    .addOption(modeOption())
     .option('--tensors', 'list every tensor too', false)
     .addHelpText(
       'after',

@@ -23,7 +23,7 @@ pub fn parts() -> Vec<Part> {
         }),
         Part::new("goldens/synthetic/at any batch size", 300, |world| {
             let config = ModelConfig::released(16, Layout::Combined);
-            let plan = bench::default_plan(&config, 16);
+            let plan = bench::default_plan(&config);
             at_any_batch_size(&synthetic(world, config)?, &plan, 10)
         }),
     ]

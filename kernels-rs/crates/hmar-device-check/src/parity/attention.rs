@@ -1,7 +1,8 @@
 //! Attention: at most twice the error of a plain bfloat16 one, FlashAttention's criterion.
 
+use hmar_cuda::{CudaBackend, CudaBuffer, CudaFeatures};
 use hmar_error::Result;
-use hmar_ops::{AttentionShape, Backend, Precision, Scores, Span};
+use hmar_ops::{AttentionShape, Backend, KeysValues, Precision, Scores, Span};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, features, poisoned_features, rounding,
@@ -17,18 +18,22 @@ struct Case {
     head_width: usize,
     normalized: bool,
     spans: Vec<Span>,
+    /// Rows a sequence of a cache that has the keys and values; the buffer of queries begins with the first span's.
+    cached: Option<usize>,
 }
 
 impl Case {
     /// All rows attend to all.
     fn whole(sequences: usize, rows: usize, heads: usize, head_width: usize, normalized: bool) -> Self {
         let spans = vec![Span { queries: 0..rows, keys: 0..rows }];
-        Case { sequences, rows, heads, head_width, normalized, spans }
+        Case { sequences, rows, heads, head_width, normalized, spans, cached: None }
     }
 
-    fn shape(&self) -> AttentionShape<'_> {
-        let Case { sequences, rows, heads, head_width, .. } = *self;
-        AttentionShape { sequences, rows, heads, head_width, spans: &self.spans }
+    /// One scale's queries over a cache.
+    fn cached(sequences: usize, queries: std::ops::Range<usize>, capacity: usize, heads: usize) -> Self {
+        let rows = queries.end;
+        let spans = vec![Span { queries, keys: 0..rows }];
+        Case { spans, cached: Some(capacity), ..Case::whole(sequences, rows, heads, 64, true) }
     }
 
     fn queries(&self) -> usize {
@@ -38,8 +43,9 @@ impl Case {
     fn name(&self) -> String {
         let Case { sequences, rows, heads, head_width, normalized, .. } = self;
         let spans = self.spans.len();
+        let cached = if self.cached.is_some() { ", cached" } else { "" };
         let how = if *normalized { "normalized" } else { "scaled" };
-        format!("{sequences}×{rows} rows, {heads} heads of {head_width}, {how}, {spans} spans")
+        format!("{sequences}×{rows} rows, {heads} heads of {head_width}, {how}, {spans} spans{cached}")
     }
 }
 
@@ -57,10 +63,9 @@ pub fn checks() -> Vec<Check> {
     cases.push(Case { spans: apart.collect(), ..Case::whole(2, 103, 2, 64, true) });
     cases.push(Case { spans: causal.collect(), ..Case::whole(2, 103, 2, 64, true) });
     // A scale with a cache of more rows than are in use.
-    cases.push(Case {
-        spans: vec![Span { queries: 30..94, keys: 0..94 }],
-        ..Case::whole(2, 200, 2, 64, true)
-    });
+    cases.push(Case::cached(2, 30..94, 200, 2));
+    cases.push(Case::cached(3, 0..1, 7, 3));
+    cases.push(Case::cached(1, 561..730, 730, 2));
     for (rows, width) in [(256, 640), (77, 640), (300, 128), (50, 24), (33, 7)] {
         cases.push(Case::whole(2, rows, 1, width, false));
     }
@@ -76,12 +81,63 @@ pub fn checks() -> Vec<Check> {
             [4, 36, 100, 169, 256].map(|rows| Case::whole(sequences, rows, heads, 64, true))
         })
         .chain([Case::whole(2, 1024, 24, 64, true), Case::whole(1, 256, 1, 640, false)])
-        .chain([Case::whole(16, 256, 1, 640, false)]);
+        .chain([Case::whole(16, 256, 1, 640, false)])
+        .chain([Case::cached(2, 424..680, 680, 16), Case::cached(2, 5355..9451, 9451, 24)]);
     checks
         .chain(real.map(|case| {
             Check::new(format!("attention timed, {}", case.name()), move |ctx| timed(ctx, &case))
         }))
         .collect()
+}
+
+/// A case's inputs on the GPU.
+struct OnGpu<'a> {
+    gpu: &'a CudaBackend,
+    case: &'a Case,
+    qkv: CudaFeatures,
+    cache: Option<CudaFeatures>,
+    spans: Vec<Span>,
+    factors: CudaBuffer<f32>,
+}
+
+impl<'a> OnGpu<'a> {
+    fn new(gpu: &'a CudaBackend, case: &'a Case, Inputs { qkv, factors }: &Inputs) -> Result<Self> {
+        let factors = uploaded(gpu, factors)?;
+        let Some(capacity) = case.cached else {
+            let (qkv, spans) = (features(gpu, qkv)?, case.spans.clone());
+            return Ok(OnGpu { gpu, case, qkv, cache: None, spans, factors });
+        };
+        let (start, columns) = (case.spans[0].queries.start, case.heads * case.head_width);
+        let spans = case.spans.iter().map(|span| Span {
+            queries: span.queries.start - start..span.queries.end - start,
+            keys: span.keys.clone(),
+        });
+        let sequences = qkv.chunks_exact(case.rows * 3 * columns);
+        let queries: Vec<f32> =
+            sequences.clone().flat_map(|rows| &rows[start * 3 * columns..]).copied().collect();
+        // Rows of the cache beyond the last key are not read.
+        let mut cache = vec![f32::NAN; case.sequences * capacity * 2 * columns];
+        for (cache, rows) in cache.chunks_exact_mut(capacity * 2 * columns).zip(sequences) {
+            for (cached, row) in cache.chunks_exact_mut(2 * columns).zip(rows.chunks_exact(3 * columns)) {
+                cached.copy_from_slice(&row[columns..]);
+            }
+        }
+        let (qkv, cache) = (features(gpu, &queries)?, Some(features(gpu, &cache)?));
+        Ok(OnGpu { gpu, case, qkv, cache, spans: spans.collect(), factors })
+    }
+
+    fn attend(&self, out: &mut CudaFeatures) -> Result<()> {
+        let Case { sequences, rows, heads, head_width, normalized, cached, .. } = *self.case;
+        let rows = if cached.is_some() { self.case.queries() } else { rows };
+        let shape = AttentionShape { sequences, rows, heads, head_width, spans: &self.spans };
+        let keys_values = match (&self.cache, cached) {
+            (Some(rows), Some(capacity)) => KeysValues::Cached { rows, capacity },
+            _ => KeysValues::BesideQueries,
+        };
+        let scores =
+            if normalized { Scores::Normalized(&self.factors) } else { Scores::Scaled(scaled(self.case)) };
+        self.gpu.attention(shape, &self.qkv, keys_values, scores, out)
+    }
 }
 
 struct Inputs {
@@ -102,13 +158,12 @@ fn scaled(case: &Case) -> f32 {
 
 fn parity(ctx: &Ctx, precision: Precision, case: &Case) -> Result<Outcome> {
     let gpu = ctx.gpu(precision);
-    let Inputs { qkv, factors } = inputs(case, precision);
+    let inputs = inputs(case, precision);
     let length = case.sequences * case.queries() * case.heads * case.head_width;
     let mut out = poisoned_features(gpu, length)?;
-    let on_gpu = uploaded(gpu, &factors)?;
-    let scores = if case.normalized { Scores::Normalized(&on_gpu) } else { Scores::Scaled(scaled(case)) };
-    gpu.attention(case.shape(), &features(gpu, &qkv)?, scores, &mut out)?;
+    OnGpu::new(gpu, case, &inputs)?.attend(&mut out)?;
     let found = widened(gpu, &out, length)?;
+    let Inputs { qkv, factors } = inputs;
 
     let exact = reference(case, &qkv, &factors, |x| x);
     let held = |x: f64| f64::from(as_held(precision, &[x as f32])[0]);
@@ -178,18 +233,17 @@ fn reference(case: &Case, qkv: &[f32], factors: &[f32], round: impl Fn(f64) -> f
 
 fn timed(ctx: &Ctx, case: &Case) -> Result<Outcome> {
     let gpu = ctx.gpu(Precision::Bf16);
-    let Inputs { qkv, factors } = inputs(case, Precision::Bf16);
-    let length = case.sequences * case.rows * case.heads * case.head_width;
-    let (qkv, factors) = (features(gpu, &qkv)?, uploaded(gpu, &factors)?);
+    let length = case.sequences * case.queries() * case.heads * case.head_width;
+    let on_gpu = OnGpu::new(gpu, case, &inputs(case, Precision::Bf16))?;
     let mut out = poisoned_features(gpu, length)?;
-    let scores = || if case.normalized { Scores::Normalized(&factors) } else { Scores::Scaled(scaled(case)) };
-    gpu.attention(case.shape(), &qkv, scores(), &mut out)?;
+    on_gpu.attend(&mut out)?;
     let finite = widened(gpu, &out, length)?.iter().filter(|x| !x.is_finite()).count();
     let outcome = Outcome::new(finite as f64, 0.0);
     if !ctx.timed {
         return Ok(outcome);
     }
-    let microseconds = ctx.time(gpu, |_| gpu.attention(case.shape(), &qkv, scores(), &mut out))?;
-    let (bytes, flops) = (8.0 * length as f64, 4.0 * (length * case.rows) as f64);
+    let microseconds = ctx.time(gpu, |_| on_gpu.attend(&mut out))?;
+    let keys = case.sequences * case.rows * case.heads * case.head_width;
+    let (bytes, flops) = ((4 * length + 4 * keys) as f64, 4.0 * (length * case.rows) as f64);
     Ok(outcome.timed(Timing { microseconds, bytes, flops }))
 }

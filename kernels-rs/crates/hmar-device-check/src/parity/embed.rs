@@ -1,16 +1,19 @@
 //! The transformer's inputs: the CPU's numbers.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, EmbedScale, Masking, MatrixShape, Precision, Rows};
+use hmar_ops::{Backend, EmbedScale, Masking, MatrixShape, Precision, Rows, RowsCopy, RowsPlace};
 
 use crate::check::{
-    Check, Ctx, Outcome, Random, Timing, downloaded, features, matrix, poisoned, poisoned_features, uploaded,
-    widened,
+    Check, Ctx, Outcome, PRECISIONS, Random, Timing, downloaded, features, matrix, poisoned,
+    poisoned_features, uploaded, widened,
 };
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
-    let mut checks = vec![Check::new("embed start", embed_start), Check::new("append rows", append_rows)];
+    let mut checks = vec![Check::new("embed start", embed_start)];
+    checks.extend(PRECISIONS.map(|precision| {
+        Check::new(format!("copy rows, {precision:?}"), move |ctx| copy_rows(ctx, precision))
+    }));
     for masked in [false, true] {
         let name = format!("embed scale, masked: {masked}");
         checks.push(Check::new(name, move |ctx| embed_scale(ctx, masked)));
@@ -137,15 +140,27 @@ fn scale_on<B: Backend>(backend: &B, masked: bool) -> Result<Vec<f32>> {
     downloaded(backend, &out, 4 * 13 * WIDTH)
 }
 
-fn append_rows(ctx: &Ctx) -> Result<Outcome> {
-    let gpu = ctx.gpu(Precision::Bf16);
-    let mut cache = poisoned_features(gpu, 2 * 5 * 3)?;
-    gpu.fill_features(0, &mut cache)?;
-    let source: Vec<f32> = (1..=12).map(|x| x as f32).collect();
-    gpu.append_rows(2, 2, 3, &features(gpu, &source)?, &mut cache, 5, 1)?;
-    let mut expected = [0.0; 30];
-    for sequence in 0..2 {
-        expected[sequence * 15 + 3..][..6].copy_from_slice(&source[sequence * 6..][..6]);
+/// Keys and values of two rows from their places beside queries to their places in a cache.
+fn copy_rows(ctx: &Ctx, precision: Precision) -> Result<Outcome> {
+    const WIDTH: usize = 24;
+    let gpu = ctx.gpu(precision);
+    let (source_length, target_length) = (2 * 3 * 3 * WIDTH, 2 * 5 * 2 * WIDTH);
+    let mut target = poisoned_features(gpu, target_length)?;
+    gpu.fill_features(0, &mut target)?;
+    let source: Vec<f32> = (0..source_length).map(|x| 1.0 + (x % 250) as f32).collect();
+    let copy = RowsCopy {
+        sequences: 2,
+        rows: 2,
+        columns: 2 * WIDTH,
+        from: RowsPlace { rows: 3, columns: 3 * WIDTH, row: 1, column: WIDTH },
+        to: RowsPlace { rows: 5, columns: 2 * WIDTH, row: 2, column: 0 },
+    };
+    gpu.copy_rows(copy, &features(gpu, &source)?, &mut target)?;
+    let mut expected = vec![0.0; target_length];
+    for (sequence, row) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let (read, write) =
+            ((sequence * 3 + row + 1) * 3 * WIDTH + WIDTH, (sequence * 5 + row + 2) * 2 * WIDTH);
+        expected[write..write + 2 * WIDTH].copy_from_slice(&source[read..read + 2 * WIDTH]);
     }
-    Ok(Outcome::equal(&widened(gpu, &cache, 30)?, &expected))
+    Ok(Outcome::equal(&widened(gpu, &target, target_length)?, &expected))
 }

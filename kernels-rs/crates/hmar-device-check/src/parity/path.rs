@@ -3,8 +3,8 @@
 use hmar_cuda::CudaBackend;
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{
-    AttentionShape, Backend, Linear, LinearOutput, MatrixShape, Modulation, Normalized, Path, PathBlock,
-    PathBuffers, Precision, Rows, Scores, Span,
+    AttentionShape, Backend, KeysValues, Linear, LinearOutput, MatrixShape, Modulation, Normalized, Path,
+    PathBlock, PathBuffers, Precision, Rows, Scores, Span,
 };
 
 use crate::check::{
@@ -211,7 +211,7 @@ fn layer_by_layer<B: Backend>(
         backend.modulated_norm(rows, width, residual, part(2), part(4), features)?;
         let Linear { weight, bias } = block.qkv;
         backend.linear(count, features, weight, bias, LinearOutput::Features(qkv))?;
-        backend.attention(shape_of(&shape), qkv, block.scores, hidden)?;
+        backend.attention(shape_of(&shape), qkv, KeysValues::BesideQueries, block.scores, hidden)?;
         let Linear { weight, bias } = block.proj;
         let next = Some(Normalized { scale: part(3), shift: part(5), out: features });
         let output = LinearOutput::GatedResidual { residual, gate: part(0), rows, next };

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use hmar_checkpoint::{TokenizerConfig, tokenizer_tensors};
 use hmar_error::Result;
-use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, Scores, Span, Walk};
+use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, KeysValues, Scores, Span, Walk};
 
 use crate::Cancel;
 use crate::load::{Layer, Wanted, Weights};
@@ -248,7 +248,8 @@ impl<B: Backend> AttentionBlock<B> {
             head_width: channels,
             spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
         };
-        backend.attention(shape, &other.features, Scores::Scaled(1.0 / (channels as f32).sqrt()), normed)?;
+        let scores = Scores::Scaled(1.0 / (channels as f32).sqrt());
+        backend.attention(shape, &other.features, KeysValues::BesideQueries, scores, normed)?;
         self.out.convolve(backend, convolution, normed, Some(&current.features), other)?;
         activations.step();
         Ok(())

@@ -3,10 +3,11 @@
 use hmar_checkpoint::ModelConfig;
 use hmar_error::Result;
 use hmar_ops::{
-    AttentionShape, Backend, LinearOutput, Modulation, Normalized, PathBlock, Rows, Scores, Span,
+    AttentionShape, Backend, KeysValues, LinearOutput, Modulation, Normalized, PathBlock, Rows, Scores, Span,
 };
 
 use super::Activations;
+use super::cache::BlockCache;
 use crate::load::{Layer, Wanted, Weights};
 
 /// Largest learned logarithm of a head's factor, ln 100.
@@ -115,7 +116,7 @@ impl<B: Backend> Block<B> {
         rows: Rows<'_, B>,
         spans: &[Span],
         activations: &mut Activations<B>,
-        cache: Option<(&mut B::Features, usize)>,
+        cache: Option<BlockCache<'_, B>>,
     ) -> Result<()> {
         let width = config.width;
         let [attention_gate, feed_forward_gate] = [0, 1].map(|index| part(modulations, width, index));
@@ -125,31 +126,22 @@ impl<B: Backend> Block<B> {
 
         let Layer { weight, bias } = &self.qkv;
         backend.linear(count, normed, weight, bias, LinearOutput::Features(qkv))?;
-        let (qkv, sequence_rows) = match cache {
-            None => (&*qkv, rows.per_sequence),
-            Some((cache, capacity)) => {
-                let at = spans.first().map_or(0, |span| span.queries.start);
-                backend.append_rows(
-                    rows.sequences,
-                    rows.per_sequence,
-                    3 * width,
-                    qkv,
-                    cache,
-                    capacity,
-                    at,
-                )?;
-                (&*cache, capacity)
+        let keys_values = match cache {
+            None => KeysValues::BesideQueries,
+            Some(cache) => {
+                let last = spans.last().map_or(0, |span| span.keys.end);
+                cache.extend(backend, rows, last - rows.per_sequence, qkv)?
             }
         };
         let shape = AttentionShape {
             sequences: rows.sequences,
-            rows: sequence_rows,
+            rows: rows.per_sequence,
             heads: config.heads,
             head_width: config.width / config.heads,
             spans,
         };
         // Attention's results wait where the feed-forward's will be.
-        backend.attention(shape, qkv, self.scores(config), hidden)?;
+        backend.attention(shape, qkv, keys_values, self.scores(config), hidden)?;
         let Layer { weight, bias } = &self.proj;
         let next_input = Some(between.to(normed));
         let out = LinearOutput::GatedResidual { residual, gate: attention_gate, rows, next: next_input };

@@ -24,6 +24,7 @@ pub(super) fn attention(
     instructions: Instructions,
     shape: &AttentionShape<'_>,
     qkv: &[f32],
+    cached: Option<(&[f32], usize)>,
     scale: ScoreScale<'_>,
     out: &mut [f32],
 ) {
@@ -36,13 +37,24 @@ pub(super) fn attention(
     (0..tasks).into_par_iter().rev().with_max_len(1).for_each(|task| {
         let span = &shape.spans[task / (shape.sequences * shape.heads)];
         let (sequence, head) = (task / shape.heads % shape.sequences, task % shape.heads);
-        let view = HeadView {
-            qkv: &qkv[sequence * shape.rows * 3 * width..(sequence + 1) * shape.rows * 3 * width],
-            width,
-            head_width: shape.head_width,
-            head,
-            scale,
+        let of_sequence = |length: usize| sequence * length..(sequence + 1) * length;
+        let head_start = head * shape.head_width;
+        let columns = |rows, stride, first: usize| Columns {
+            rows,
+            stride,
+            start: first * width + head_start,
+            width: shape.head_width,
         };
+        let own = &qkv[of_sequence(shape.rows * 3 * width)];
+        let (keys, values) = match cached {
+            None => (columns(own, 3 * width, 1), columns(own, 3 * width, 2)),
+            Some((rows, capacity)) => {
+                let rows = &rows[of_sequence(capacity * 2 * width)];
+                (columns(rows, 2 * width, 0), columns(rows, 2 * width, 1))
+            }
+        };
+        let queries_of = columns(own, 3 * width, 0);
+        let view = HeadView { queries: queries_of, keys, values, head_width: shape.head_width, head, scale };
         let store = |query: usize, at: usize, values: &[f32]| {
             let row = sequence * queries + query - first.queries.start;
             // SAFETY: each (sequence, head, span) writes its own queries' columns of its head.
@@ -58,22 +70,32 @@ pub(super) fn attention(
     });
 }
 
+/// A head's columns of a sequence's rows.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    rows: &'a [f32],
+    stride: usize,
+    start: usize,
+    width: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn of(&self, row: usize) -> &'a [f32] {
+        &self.rows[row * self.stride + self.start..][..self.width]
+    }
+}
+
 /// One head of one sequence.
 struct HeadView<'a> {
-    qkv: &'a [f32],
-    width: usize,
+    queries: Columns<'a>,
+    keys: Columns<'a>,
+    values: Columns<'a>,
     head_width: usize,
     head: usize,
     scale: ScoreScale<'a>,
 }
 
 impl HeadView<'_> {
-    /// Row `row` of q (0), k (1) or v (2).
-    fn part(&self, row: usize, which: usize) -> &[f32] {
-        let start = row * 3 * self.width + which * self.width + self.head * self.head_width;
-        &self.qkv[start..start + self.head_width]
-    }
-
     /// What a query is multiplied by before the scores.
     fn query_factor(&self, query: &[f32]) -> f32 {
         match self.scale {
@@ -102,13 +124,13 @@ impl HeadView<'_> {
         let value_weights = workspace.values.at_least(value_panels * key_depth * PANEL);
         value_weights.fill(0.0);
         for (i, row) in span.keys.clone().enumerate() {
-            let key = self.part(row, 1);
+            let key = self.keys.of(row);
             let factor = self.key_factor(key);
             let start = i / PANEL * depth * PANEL + i % PANEL;
             for (k, value) in key.iter().enumerate() {
                 key_weights[start + k * PANEL] = value * factor;
             }
-            for (panel, values) in self.part(row, 2).chunks(PANEL).enumerate() {
+            for (panel, values) in self.values.of(row).chunks(PANEL).enumerate() {
                 let start = (panel * key_depth + i) * PANEL;
                 value_weights[start..start + values.len()].copy_from_slice(values);
             }
@@ -126,7 +148,7 @@ impl HeadView<'_> {
             for (panel, weights) in key_weights.chunks_exact(depth * PANEL).enumerate() {
                 if panel == 0 {
                     for (at, row) in rows.clone().enumerate() {
-                        let query = self.part(row, 0);
+                        let query = self.queries.of(row);
                         let factor = self.query_factor(query);
                         for (chunk, values) in query.chunks(PANEL).enumerate() {
                             let scaled = &mut scaled[..values.len()];

@@ -348,6 +348,7 @@ impl Backend for CpuBackend {
         &self,
         shape: AttentionShape<'_>,
         qkv: &CpuBuffer<f32>,
+        keys_values: KeysValues<'_, Self>,
         scores: Scores<'_, Self>,
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
@@ -355,26 +356,28 @@ impl Backend for CpuBackend {
             Scores::Normalized(factors) => ScoreScale::Normalized(factors.as_slice()),
             Scores::Scaled(factor) => ScoreScale::Scaled(factor),
         };
+        let qkv = qkv.as_slice();
+        let cached = match keys_values {
+            KeysValues::BesideQueries => None,
+            KeysValues::Cached { rows, capacity } => Some((rows.as_slice(), capacity)),
+        };
         self.pool.install(|| {
-            attention::attention(self.instructions, &shape, qkv.as_slice(), scale, out.as_mut_slice());
+            attention::attention(self.instructions, &shape, qkv, cached, scale, out.as_mut_slice());
         });
         Ok(())
     }
 
-    fn append_rows(
-        &self,
-        sequences: usize,
-        rows: usize,
-        width: usize,
-        source: &CpuBuffer<f32>,
-        cache: &mut CpuBuffer<f32>,
-        capacity: usize,
-        at: usize,
-    ) -> Result<()> {
-        let source = &source.as_slice()[..sequences * rows * width];
-        let caches = cache.as_mut_slice().chunks_exact_mut(capacity * width);
-        for (cache, source) in caches.zip(source.chunks_exact(rows * width)) {
-            cache[at * width..(at + rows) * width].copy_from_slice(source);
+    fn copy_rows(&self, copy: RowsCopy, source: &CpuBuffer<f32>, target: &mut CpuBuffer<f32>) -> Result<()> {
+        let RowsCopy { sequences, rows, columns, from, to } = copy;
+        let (source, target) = (source.as_slice(), target.as_mut_slice());
+        let start = |place: RowsPlace, sequence: usize, row: usize| {
+            (sequence * place.rows + place.row + row) * place.columns + place.column
+        };
+        for sequence in 0..sequences {
+            for row in 0..rows {
+                let (read, write) = (start(from, sequence, row), start(to, sequence, row));
+                target[write..write + columns].copy_from_slice(&source[read..read + columns]);
+            }
         }
         Ok(())
     }
