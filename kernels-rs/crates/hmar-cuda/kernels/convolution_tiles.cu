@@ -234,18 +234,26 @@ struct Block {
         wait_at(input_full(input.slot), input.parity);
         uint32_t slot = inputs + input.slot * INPUT_BYTES;
         int row = 0, column = thread / 8;
-        for (int pixel = thread / 8; there && pixel < pixels; pixel += STRIDE) {
-          // What lies outside of the picture stays zero.
-          if ((unsigned)(first_y + row) < layer.side && (unsigned)(first_x + column) < layer.side) {
-            // The copy engine mixes parts by the pixel's number.
-            uint32_t at = slot + pixel * PIXEL_BYTES + ((eighth ^ (pixel & 7)) << 4);
-            store_shared(at, normalised(load_shared(at), factors, layer.activate));
-          }
+        // Where a pixel's part lies; 0 for what is outside of the picture, which stays zero.
+        auto next = [&](int pixel) {
+          bool inside = pixel < pixels && (unsigned)(first_y + row) < layer.side && (unsigned)(first_x + column) < layer.side;
           column += STRIDE;
           if (column >= pitch) {
             column -= pitch;
             row++;
           }
+          // The copy engine mixes parts by the pixel's number.
+          return inside ? slot + pixel * PIXEL_BYTES + ((eighth ^ (pixel & 7)) << 4) : 0;
+        };
+        for (int pixel = thread / 8; there && pixel < pixels; pixel += 2 * STRIDE) {
+          uint32_t first = next(pixel), second = next(pixel + STRIDE);
+          uint4 words[2] = {};
+          if (first != 0) words[0] = load_shared(first);
+          if (second != 0) words[1] = load_shared(second);
+          words[0] = normalised(words[0], factors, layer.activate);
+          words[1] = normalised(words[1], factors, layer.activate);
+          if (first != 0) store_shared(first, words[0]);
+          if (second != 0) store_shared(second, words[1]);
         }
         show_stores();
         __syncwarp();

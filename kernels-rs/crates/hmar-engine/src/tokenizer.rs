@@ -19,6 +19,9 @@ use crate::quantizer::{LatentBuffers, Quantizer};
 /// Groups of pictures queued before the oldest is waited for: enough to keep a device busy, few enough to stop soon.
 const DECODINGS_IN_FLIGHT: usize = 2;
 
+/// Pixels of a picture of which [`Backend::images_at_once`] are decoded together; of larger ones, fewer.
+const FULL_PICTURE: usize = 256 * 256;
+
 /// A tokenizer on a device.
 pub struct Tokenizer<B: Backend> {
     backend: Arc<B>,
@@ -273,7 +276,8 @@ impl<B: Backend> Tokenizer<B> {
         let picture_side = side * self.config.downsample();
         let picture = 3 * picture_side * picture_side;
         let images = latents.len() / size;
-        let at_once = backend.images_at_once();
+        let at_once = (backend.images_at_once() * FULL_PICTURE / (picture_side * picture_side).max(1))
+            .clamp(1, backend.images_at_once());
         let before = pixels.len();
         let mut all = backend.allocate(images * picture)?;
         let mut in_flight = VecDeque::with_capacity(DECODINGS_IN_FLIGHT);
