@@ -54,7 +54,12 @@ impl Tiles {
         if open { Tiles::of(backend.context.multiprocessors, rows, weight.shape(), gated) } else { None }
     }
 
-    fn of(multiprocessors: usize, rows: usize, MatrixShape { outputs, .. }: MatrixShape, gated: bool) -> Option<Self> {
+    fn of(
+        multiprocessors: usize,
+        rows: usize,
+        MatrixShape { outputs, .. }: MatrixShape,
+        gated: bool,
+    ) -> Option<Self> {
         let useful = |tiles: &Tiles| {
             let clusters = multiprocessors / SHARE;
             let made = tiles.shares(rows, outputs).next_multiple_of(clusters) * SHARE * ROWS * tiles.outputs;

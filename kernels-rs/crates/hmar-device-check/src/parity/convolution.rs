@@ -284,7 +284,8 @@ fn normalized_on_the_way(ctx: &Ctx, case: Case, activate: bool) -> Result<Outcom
         .map(|index| {
             let (image, group) = (index / GROUPS, index % GROUPS);
             let of_group = || {
-                let pixels = input[image * pixels * case.inputs..][..pixels * case.inputs].chunks_exact(case.inputs);
+                let pixels =
+                    input[image * pixels * case.inputs..][..pixels * case.inputs].chunks_exact(case.inputs);
                 pixels.flat_map(|pixel| &pixel[group * width..][..width]).map(|&x| f64::from(x))
             };
             let count = (pixels * width) as f64;

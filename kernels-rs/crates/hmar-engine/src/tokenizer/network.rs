@@ -121,7 +121,13 @@ impl<B: Backend> Norm<B> {
     }
 
     /// How pictures that a convolution made with their sums are normalised.
-    fn of<'a>(&'a self, images: usize, side: usize, activate: bool, input: &'a Pictures<B>) -> GroupNorm<'a, B> {
+    fn of<'a>(
+        &'a self,
+        images: usize,
+        side: usize,
+        activate: bool,
+        input: &'a Pictures<B>,
+    ) -> GroupNorm<'a, B> {
         GroupNorm {
             images,
             pixels: side * side,
@@ -241,7 +247,14 @@ impl<B: Backend> ResidualBlock<B> {
             Some(shortcut) => {
                 shortcut.convolve_plainly(backend, shape, &current.features, &mut normed.features)?;
                 let residual = Some(&normed.features);
-                if !self.conv2.convolve_normalized(backend, norm, shape, &other.features, residual, current)? {
+                if !self.conv2.convolve_normalized(
+                    backend,
+                    norm,
+                    shape,
+                    &other.features,
+                    residual,
+                    current,
+                )? {
                     let norm = self.norm2.of(images, side, true, other);
                     backend.group_norm(norm, &other.features, &mut current.features)?;
                     self.conv2.convolve(backend, shape, &current.features, residual, other)?;
@@ -287,7 +300,12 @@ impl<B: Backend> AttentionBlock<B> {
             head_width: channels,
             spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
         };
-        backend.attention(shape, &other.features, Scores::Scaled(1.0 / (channels as f32).sqrt()), &mut normed.features)?;
+        backend.attention(
+            shape,
+            &other.features,
+            Scores::Scaled(1.0 / (channels as f32).sqrt()),
+            &mut normed.features,
+        )?;
         self.out.convolve(backend, convolution, &normed.features, Some(&current.features), other)?;
         activations.step();
         Ok(())
