@@ -1,16 +1,12 @@
 // Convolutions of many pixels on Hopper. Blocks stay, and take one rectangle of 8 rows of 16 pixels after another; two
 // groups of warps take turns. The copy engine brings a rectangle with its margin once for all taps, which are windows of
 // it. The blocks of a cluster have the same weights, and take turns in having them brought to all. Enlarging ×2 is four
-// convolutions of 2×2 of the small picture, one for each place of a pixel. Where the pictures are still to be normalised,
-// two warps do that where they lie: GroupNorm with SiLU.
+// convolutions of 2×2 of the small picture, one for each place of a pixel.
 #include "turns.cuh"
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 constexpr int ROWS = 8, COLUMNS = 16, SHARE = 2;
-
-// Those that normalise, the last of the warps that do not multiply.
-constexpr int NORMALISING_WARPS = 2;
 
 // Bytes of a pixel's step, and of a rectangle with a margin of a pixel, from a multiple of 1,024 on.
 constexpr int PIXEL_BYTES = DEPTH * 2;
@@ -27,52 +23,9 @@ struct Layer {
   // an image and place of an enlarged pixel. Null where nobody asks.
   float2* sums;
   int images, side, channels, outputs;
-  // What normalises the pictures: a factor and an offset of every image and channel. Null where nothing does.
-  const float2* factors;
-  int activate;  // SiLU after it
   int kernel;  // its rows and columns: 3, 1, or 2 where pictures are enlarged
   int packed;  // weights lie in the order they are used in: see convolution_pack.cu
 };
-
-__device__ __forceinline__ uint4 load_shared(uint32_t at) {
-  uint4 words;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-               : "r"(at));
-  return words;
-}
-
-__device__ __forceinline__ void store_shared(uint32_t at, uint4 words) {
-  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
-               : "memory");
-}
-
-// What this thread stored in shared memory is seen by the tensor cores after the next barrier.
-__device__ __forceinline__ void show_stores() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// x / (1 + exp(−x)) as x/2 · (1 + tanh(x/2)): the half of the special operations.
-__device__ __forceinline__ float silu(float x) {
-  float half = 0.5f * x, tanh;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(tanh) : "f"(half));
-  return half * tanh + half;
-}
-
-// Eight neighbouring channels.
-__device__ __forceinline__ uint4 normalised(uint4 words, const float2 (&factors)[8], int activate) {
-  uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
-  float2 x[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    x[i] = unpack(pairs[i]);
-    x[i].x = x[i].x * factors[2 * i].x + factors[2 * i].y;
-    x[i].y = x[i].y * factors[2 * i + 1].x + factors[2 * i + 1].y;
-  }
-  if (activate) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) x[i] = {silu(x[i].x), silu(x[i].y)};
-  }
-  return {pack(x[0].x, x[0].y), pack(x[1].x, x[1].y), pack(x[2].x, x[2].y), pack(x[3].x, x[3].y)};
-}
 
 // A tap's window of a rectangle, as the tensor cores are told of it.
 struct Window {
@@ -109,10 +62,6 @@ struct Part {
     count = tiles * phases;
   }
 
-  // Where the kernel's first tap lies: one pixel before; for 2×2 that depends on the enlarged pixel's place.
-  __device__ __forceinline__ int first_x(const Layer& layer) const { return x - (layer.kernel > 1) + phase % 2; }
-  __device__ __forceinline__ int first_y(const Layer& layer) const { return y - (layer.kernel > 1) + phase / 2; }
-
   // Where a pixel of the rectangle lies among those of the results; negative outside of the picture.
   __device__ __forceinline__ int pixel(const Layer& layer, int row, int column) const {
     int scale = layer.kernel == 2 ? 2 : 1, side = layer.side * scale;
@@ -124,7 +73,7 @@ struct Part {
 template <int OUTPUTS, int INPUT_SLOTS, int WEIGHT_SLOTS>
 struct Block {
   static constexpr int TILES = OUTPUTS / 8, WEIGHT_BYTES = OUTPUTS * DEPTH * 2;
-  static constexpr int BARRIERS = 3 * INPUT_SLOTS + 2 * WEIGHT_SLOTS;
+  static constexpr int BARRIERS = 2 * (INPUT_SLOTS + WEIGHT_SLOTS);
   static_assert(WEIGHT_SLOTS % SHARE == 0, "a slot's weights are always brought by the same block");
 
   const Layer& layer;
@@ -133,9 +82,8 @@ struct Block {
   uint32_t barriers, inputs, weights;
 
   __device__ __forceinline__ uint32_t input_full(int slot) const { return barriers + slot * 8; }
-  __device__ __forceinline__ uint32_t input_normal(int slot) const { return input_full(INPUT_SLOTS + slot); }
-  __device__ __forceinline__ uint32_t input_free(int slot) const { return input_full(2 * INPUT_SLOTS + slot); }
-  __device__ __forceinline__ uint32_t weight_full(int slot) const { return input_full(3 * INPUT_SLOTS + slot); }
+  __device__ __forceinline__ uint32_t input_free(int slot) const { return input_full(INPUT_SLOTS + slot); }
+  __device__ __forceinline__ uint32_t weight_full(int slot) const { return input_full(2 * INPUT_SLOTS + slot); }
   __device__ __forceinline__ uint32_t weight_free(int slot) const { return weight_full(WEIGHT_SLOTS + slot); }
 
   __device__ __forceinline__ Block(const Layer& of, uint64_t* barriers, uint32_t memory)
@@ -156,7 +104,6 @@ struct Block {
   __device__ __forceinline__ void start_barriers() const {
     for (int slot = 0; slot < INPUT_SLOTS; slot++) {
       start_barrier(input_full(slot), 1);
-      start_barrier(input_normal(slot), NORMALISING_WARPS);
       start_barrier(input_free(slot), 4);
     }
     for (int slot = 0; slot < WEIGHT_SLOTS; slot++) {
@@ -173,12 +120,13 @@ struct Block {
     int lane = threadIdx.x % 32, bytes = (ROWS + layer.kernel - 1) * pitch * PIXEL_BYTES;
     for (int number = cluster; number < shares; number += clusters) {
       Part part = this->part(number);
+      // The kernel's first tap lies one pixel before; for 2×2 that depends on the enlarged pixel's place.
+      int x = part.x - (layer.kernel > 1) + part.phase % 2, y = part.y - (layer.kernel > 1) + part.phase / 2;
       for (int step = 0; step < whole + half; step++) {
         wait_at(input_free(input.slot), input.parity ^ 1);
         if (lane == 0) {
           arrive_expecting(input_full(input.slot), bytes);
-          copy_box(inputs + input.slot * INPUT_BYTES, pictures, input_full(input.slot), step * DEPTH, part.first_x(layer),
-                   part.first_y(layer), part.image);
+          copy_box(inputs + input.slot * INPUT_BYTES, pictures, input_full(input.slot), step * DEPTH, x, y, part.image);
         }
         input.advance();
       }
@@ -209,60 +157,6 @@ struct Block {
     }
   }
 
-  // The normalising warps' work. A thread keeps to eight channels, and to every 8th pixel.
-  __device__ __forceinline__ void normalise() const {
-    constexpr int STRIDE = NORMALISING_WARPS * 4;
-    Place<INPUT_SLOTS> input;
-    int thread = threadIdx.x % (NORMALISING_WARPS * 32), eighth = thread % 8;
-    int pixels = (ROWS + layer.kernel - 1) * pitch;
-    for (int number = cluster; number < shares; number += clusters) {
-      Part part = this->part(number);
-      int first_x = part.first_x(layer), first_y = part.first_y(layer);
-      for (int step = 0; step < whole + half; step++) {
-        int channel = step * DEPTH + eighth * 8;
-        bool there = channel < layer.channels && part.image < layer.images;
-        float2 factors[8];
-        if (there) {
-          const float4* from = reinterpret_cast<const float4*>(layer.factors + (size_t)part.image * layer.channels + channel);
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            float4 two = from[i];
-            factors[2 * i] = {two.x, two.y};
-            factors[2 * i + 1] = {two.z, two.w};
-          }
-        }
-        wait_at(input_full(input.slot), input.parity);
-        uint32_t slot = inputs + input.slot * INPUT_BYTES;
-        int row = 0, column = thread / 8;
-        // Where a pixel's part lies; 0 for what is outside of the picture, which stays zero.
-        auto next = [&](int pixel) {
-          bool inside = pixel < pixels && (unsigned)(first_y + row) < layer.side && (unsigned)(first_x + column) < layer.side;
-          column += STRIDE;
-          if (column >= pitch) {
-            column -= pitch;
-            row++;
-          }
-          // The copy engine mixes parts by the pixel's number.
-          return inside ? slot + pixel * PIXEL_BYTES + ((eighth ^ (pixel & 7)) << 4) : 0;
-        };
-        for (int pixel = thread / 8; there && pixel < pixels; pixel += 2 * STRIDE) {
-          uint32_t first = next(pixel), second = next(pixel + STRIDE);
-          uint4 words[2] = {};
-          if (first != 0) words[0] = load_shared(first);
-          if (second != 0) words[1] = load_shared(second);
-          words[0] = normalised(words[0], factors, layer.activate);
-          words[1] = normalised(words[1], factors, layer.activate);
-          if (first != 0) store_shared(first, words[0]);
-          if (second != 0) store_shared(second, words[1]);
-        }
-        show_stores();
-        __syncwarp();
-        if (thread % 32 == 0) arrive(input_normal(input.slot));
-        input.advance();
-      }
-    }
-  }
-
   // Starts the products with a slot's weights: 32 channels under one window, and as many under another, if any.
   template <bool BOTH>
   __device__ __forceinline__ void start_products(float (&sums)[2][TILES][4], uint64_t first, uint64_t second, int slot,
@@ -288,16 +182,14 @@ struct Block {
     weight.advance();
   }
 
-  // A group's work: all taps of all channels of a rectangle.
-  __device__ __forceinline__ void multiply(float (&sums)[2][TILES][4], int group, int number) const {
-    int turn = number / clusters;
-    Place<INPUT_SLOTS> input(turn * (whole + half));
-    Place<WEIGHT_SLOTS> weight(turn * steps);
-    if (turn > 0) wait_for_turn(group);
+  // A group's work: all taps of all channels of a rectangle, of which `input` and `weight` are the first slots.
+  __device__ __forceinline__ void multiply(float (&sums)[2][TILES][4], Place<INPUT_SLOTS> input, Place<WEIGHT_SLOTS> weight,
+                                           int group, int number) const {
+    if (number >= clusters) wait_for_turn(group);
     hold(sums);
     int before = -1, input_before = -1;
     for (int step = 0; step < whole + half; step++) {
-      wait_at(layer.factors != nullptr ? input_normal(input.slot) : input_full(input.slot), input.parity);
+      wait_at(input_full(input.slot), input.parity);
       Window window(operand(inputs + input.slot * INPUT_BYTES, pitch * PIXEL_BYTES));
       for (int tap = 0; tap < taps;) {
         wait_at(weight_full(weight.slot), weight.parity);
@@ -353,18 +245,15 @@ __device__ __forceinline__ void keep_sums(const float (&low)[4], const float (&h
 }
 
 // Eight neighbouring outputs of a pixel: added up, rounded, stored. `sums` are four tiles' numbers of this lane, of which
-// the pixel's pairs begin at `first`, and `output` is where this lane's eight begin; what was stored takes their place,
-// zeros outside of the picture.
-__device__ __forceinline__ void finish_four(const Layer& layer, uint4 before, float (*sums)[4], int first, int pixel,
-                                            int first_output, int output) {
+// the pixel's pairs begin at `first`; what was stored takes their place, zeros outside of the picture.
+__device__ __forceinline__ void finish_four(const Layer& layer, const float2 (&bias)[4], uint4 before, float (*sums)[4],
+                                            int first, int pixel, int output) {
   uint32_t words[4] = {before.x, before.y, before.z, before.w};
   if (layer.residual != nullptr) transpose(words);
 #pragma unroll
   for (int k = 0; k < 4; k++) {
     float2 added = unpack(words[k]);
-    int pair = first_output + k * 8 + threadIdx.x % 4 * 2;
-    float2 bias = pair < layer.outputs ? *reinterpret_cast<const float2*>(layer.bias + pair) : float2{};
-    words[k] = pack(sums[k][first] + bias.x + added.x, sums[k][first + 1] + bias.y + added.y);
+    words[k] = pack(sums[k][first] + bias[k].x + added.x, sums[k][first + 1] + bias[k].y + added.y);
     float2 rounded = unpack(pixel >= 0 ? words[k] : 0);
     sums[k][first] = rounded.x;
     sums[k][first + 1] = rounded.y;
@@ -395,31 +284,52 @@ __device__ __forceinline__ void finish(const Layer& layer, const Part& part, flo
   constexpr int FOURS = TILES / 4 * 4;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, quarter = lane % 4;
   kept += warp * TILES * 16;
-  bool wide = layer.outputs % 8 == 0;
+  // A lane's two pixels in each of the two halves of the rectangle.
+  int pixels[2][2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    // A lane's two pixels in this half of the rectangle.
 #pragma unroll
-    for (int low = 0; low < 2; low++) {
-      int pixel = part.pixel(layer, warp * 2 + low, half * 8 + lane / 4);
-#pragma unroll
-      for (int tile = 0; tile < FOURS; tile += 4) {
-        if (!wide) break;
-        int own = part.output + (tile + quarter) * 8;
-        bool there = layer.residual != nullptr && pixel >= 0 && own < layer.outputs;
-        uint4 before = there ? *reinterpret_cast<const uint4*>(layer.residual + (size_t)pixel * layer.outputs + own) : uint4{};
-        finish_four(layer, before, &sums[half][tile], low * 2, pixel, part.output + tile * 8, own);
-      }
-#pragma unroll
-      for (int tile = 0; tile < TILES; tile++) {
-        if (tile < FOURS && wide) continue;
-        finish_pair(layer, &sums[half][tile][low * 2], pixel, part.output + tile * 8 + quarter * 2);
-      }
-    }
+    for (int low = 0; low < 2; low++) pixels[half][low] = part.pixel(layer, warp * 2 + low, half * 8 + lane / 4);
   }
-  if (layer.sums == nullptr) return;
+  bool wide = layer.outputs % 8 == 0;
 #pragma unroll
-  for (int tile = 0; tile < TILES; tile++) keep_sums(sums[0][tile], sums[1][tile], kept + tile * 16);
+  for (int tile = 0; tile < FOURS; tile += 4) {
+    if (!wide) break;
+    int own = part.output + (tile + quarter) * 8;
+    float2 bias[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      int output = part.output + (tile + k) * 8 + quarter * 2;
+      bias[k] = output < layer.outputs ? *reinterpret_cast<const float2*>(layer.bias + output) : float2{};
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      uint4 before[2];
+#pragma unroll
+      for (int low = 0; low < 2; low++) {
+        int pixel = pixels[half][low];
+        bool there = layer.residual != nullptr && pixel >= 0 && own < layer.outputs;
+        before[low] = there ? *reinterpret_cast<const uint4*>(layer.residual + (size_t)pixel * layer.outputs + own) : uint4{};
+      }
+#pragma unroll
+      for (int low = 0; low < 2; low++)
+        finish_four(layer, bias, before[low], &sums[half][tile], low * 2, pixels[half][low], own);
+    }
+    if (layer.sums == nullptr) continue;
+#pragma unroll
+    for (int k = 0; k < 4; k++) keep_sums(sums[0][tile + k], sums[1][tile + k], kept + (tile + k) * 16);
+  }
+#pragma unroll
+  for (int tile = 0; tile < TILES; tile++) {
+    if (tile < FOURS && wide) continue;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+#pragma unroll
+      for (int low = 0; low < 2; low++)
+        finish_pair(layer, &sums[half][tile][low * 2], pixels[half][low], part.output + tile * 8 + quarter * 2);
+    }
+    if (layer.sums != nullptr) keep_sums(sums[0][tile], sums[1][tile], kept + tile * 16);
+  }
 }
 
 // The sums of groups of channels from those of every warp's columns, eight threads a group. Blocks make whole groups.
@@ -462,22 +372,28 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
   // The same for a whole group, which the compiler cannot know.
   int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   if (group == GROUPS) {
-    leave_registers<56>();
+    leave_registers<24>();
     int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32 % 4, 0);
     if (warp == 0) {
       if (threadIdx.x % 32 == 0) block.bring_weights(weights);
     } else if (warp == 1) {
       wait_for_earlier();
       block.bring_inputs(pictures);
-    } else if (layer.factors != nullptr) {
-      wait_for_earlier();
-      block.normalise();
     }
   } else {
-    take_registers<224>();
+    take_registers<240>();
+    Place<INPUT_SLOTS> input;
+    Place<WEIGHT_SLOTS> weight;
     float sums[2][Block::TILES][4];
+    int pictures_of_turn = block.whole + block.half;
+    if (group == 1) {
+      input.skip(pictures_of_turn);
+      weight.skip(block.steps);
+    }
     for (int number = block.cluster + group * block.clusters; number < block.shares; number += GROUPS * block.clusters) {
-      block.multiply(sums, group, number);
+      block.multiply(sums, input, weight, group, number);
+      input.skip(GROUPS * pictures_of_turn);
+      weight.skip(GROUPS * block.steps);
       Part part = block.part(number);
       wait_for_earlier();
       // What the turn before kept has been read.
@@ -499,7 +415,7 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define CONVOLVE(width, input_slots, weight_slots)                                                                     \
   convolve<width, input_slots, weight_slots>(pictures, weights, {bias, residual, out, sums, images, side, channels,    \
-                                                                 outputs, factors, activate, kernel, packed})
+                                                                 outputs, kernel, packed})
 #else
 #define CONVOLVE(...)
 #endif
@@ -507,11 +423,11 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
 #define CONVOLUTION(width, input_slots, weight_slots)                                                                  \
   extern "C" __global__ void __launch_bounds__(384, 1) convolution_tiles_##width(                                      \
       const __grid_constant__ TensorMap pictures, const __grid_constant__ TensorMap weights, const float* bias,        \
-      const bf16* residual, bf16* out, float2* sums, int images, int side, int channels, int outputs,                  \
-      const float2* factors, int activate, int kernel, int packed) {                                                                                                    \
+      const bf16* residual, bf16* out, float2* sums, int images, int side, int channels, int outputs, int kernel,      \
+      int packed) {                                                                                                    \
     CONVOLVE(width, input_slots, weight_slots);                                                                        \
   }
 
 CONVOLUTION(16, 6, 18)
 CONVOLUTION(80, 4, 10)
-CONVOLUTION(160, 3, 6)
+CONVOLUTION(160, 2, 8)

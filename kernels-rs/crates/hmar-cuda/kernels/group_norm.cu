@@ -77,35 +77,6 @@ extern "C" __global__ void __launch_bounds__(256) group_norm_gather(const float2
   if (threadIdx.x == 0) out[at] = {(float)sum, (float)squares};
 }
 
-// What normalises every channel: grid (groups, images), `sums [images, groups, parts]` to a factor and an offset,
-// `factors [images, channels]`. `share` is one over the numbers of a group.
-extern "C" __global__ void __launch_bounds__(256) group_norm_factors(const float2* __restrict__ sums,
-                                                                     const float* __restrict__ weight,
-                                                                     const float* __restrict__ bias,
-                                                                     float2* __restrict__ factors, int parts,
-                                                                     int channels, double share) {
-  __shared__ BlockMemory<double> memory;
-  let_next_start();
-  size_t at = (size_t)blockIdx.y * GROUPS + blockIdx.x;
-  double sum = 0, squares = 0;
-  wait_for_earlier();
-#pragma unroll 4
-  for (int part = threadIdx.x; part < parts; part += blockDim.x) {
-    float2 both = sums[at * parts + part];
-    sum += both.x;
-    squares += both.y;
-  }
-  double mean = block_sum(sum, memory) * share;
-  squares = block_sum(squares, memory) * share;
-  float inverse = rsqrtf((float)(fmax(squares - mean * mean, 0.0) + 1e-6));
-  int width = channels / GROUPS;
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
-    int channel = blockIdx.x * width + i;
-    float factor = inverse * weight[channel];
-    factors[(size_t)blockIdx.y * channels + channel] = {factor, (float)(bias[channel] - mean * factor)};
-  }
-}
-
 // Mean and inverse deviation of every group of a picture from its parts' sums; all blocks come to the same.
 struct Moments {
   double means[GROUPS];

@@ -96,11 +96,9 @@ struct Block {
     arrive_at_block(weights_free(slot), slot % SHARE);
   }
 
-  // A group's work: the product of a tile.
-  __device__ __forceinline__ void multiply(float (&sums)[2][TILES][4], int group, int number) const {
-    int turn = number / clusters;
-    Place<SLOTS> place(turn * steps);
-    if (turn > 0) wait_for_turn(group);
+  // A group's work: the product of a tile, of which `place` is the first step's.
+  __device__ __forceinline__ void multiply(float (&sums)[2][TILES][4], Place<SLOTS> place, int group, int number) const {
+    if (number >= clusters) wait_for_turn(group);
     hold(sums);
     int before = -1;
     for (int step = 0; step < steps; step++) {
@@ -253,9 +251,12 @@ __device__ __forceinline__ void multiply(const TensorMap& inputs, const TensorMa
     }
   } else {
     take_registers<240>();
+    Place<SLOTS> place;
     float sums[2][Block::TILES][4];
+    if (group == 1) place.skip(block.steps);
     for (int number = block.cluster + group * block.clusters; number < block.shares; number += GROUPS * block.clusters) {
-      block.multiply(sums, group, number);
+      block.multiply(sums, place, group, number);
+      place.skip(GROUPS * block.steps);
       wait_for_earlier();
       int row = block.first_row(number) + first_of_thread(), output = block.first_output(number);
       if (layer.ending == GATED) {

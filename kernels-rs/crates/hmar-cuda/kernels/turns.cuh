@@ -14,17 +14,20 @@ constexpr int DEPTH = 64;
 // A place in a ring of slots, and the parity of its round.
 template <int SLOTS>
 struct Place {
-  int slot;
-  uint32_t parity;
-
-  // That of what comes after so much else.
-  __device__ __forceinline__ explicit Place(int count = 0) : slot(count % SLOTS), parity(count / SLOTS & 1) {}
+  int slot = 0;
+  uint32_t parity = 0;
 
   __device__ __forceinline__ void advance() {
     if (++slot == SLOTS) {
       slot = 0;
       parity ^= 1;
     }
+  }
+
+  __device__ __forceinline__ void skip(int count) {
+    slot += count;
+    parity ^= slot / SLOTS & 1;
+    slot %= SLOTS;
   }
 };
 

@@ -497,38 +497,9 @@ impl Backend for CudaBackend {
                 shape.images, shape.side, shape.walk
             )
         };
-        let operands = convolution::Operands { input, weight, bias, normal: None };
+        let operands = convolution::Operands { input, weight, bias };
         let results = convolution::Results { residual, out, sums };
         self.measured(name, || convolution::convolution(self, shape, operands, results))
-    }
-
-    fn normalized_convolution(
-        &self,
-        norm: GroupNorm<'_, Self>,
-        shape: ConvolutionShape,
-        input: &CudaFeatures,
-        weight: &CudaMatrix,
-        bias: &CudaBias,
-        residual: Option<&CudaFeatures>,
-        out: &mut CudaFeatures,
-        sums: Option<&mut CudaGroupSums>,
-    ) -> Result<bool> {
-        if !convolution::normalizes(self, shape, weight) {
-            return Ok(false);
-        }
-        let name = || {
-            let MatrixShape { outputs, inputs, taps } = weight.shape();
-            format!("normalized convolution {}×{}² {inputs}→{outputs} {taps} taps", shape.images, shape.side)
-        };
-        self.measured(name, || {
-            let scratch = self.scratch();
-            let activate = norm.activate;
-            let factors = group_norm::factors(self, norm, input, &scratch)?;
-            let normal = Some(convolution::Normal { factors: &factors, activate });
-            let operands = convolution::Operands { input, weight, bias, normal };
-            convolution::convolution(self, shape, operands, convolution::Results { residual, out, sums })
-        })?;
-        Ok(true)
     }
 
     fn group_norm(

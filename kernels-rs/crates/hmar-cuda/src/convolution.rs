@@ -61,22 +61,6 @@ pub(crate) struct Operands<'a> {
     pub(crate) input: &'a CudaFeatures,
     pub(crate) weight: &'a CudaMatrix,
     pub(crate) bias: &'a CudaBias,
-    /// How the input is normalised on its way; only where [`normalizes`] says so.
-    pub(crate) normal: Option<Normal<'a>>,
-}
-
-/// A normalisation of pictures.
-#[derive(Clone, Copy)]
-pub(crate) struct Normal<'a> {
-    /// A factor and an offset for every image and channel.
-    pub(crate) factors: &'a Place,
-    /// SiLU after it.
-    pub(crate) activate: bool,
-}
-
-/// Whether a convolution's kernel normalises its input on the way.
-pub(crate) fn normalizes(backend: &CudaBackend, shape: ConvolutionShape, weight: &CudaMatrix) -> bool {
-    matches!(Way::choose(backend, shape, weight), Way::Boxes(boxes) if boxes.normalizes())
 }
 
 /// What it adds, writes, and makes on the way where it can.
@@ -134,7 +118,7 @@ pub(crate) fn convolution(
     if let Some(sums) = &mut results.sums {
         sums.expect(0);
     }
-    let Operands { input, weight, bias, .. } = operands;
+    let Operands { input, weight, bias } = operands;
     let Results { residual, out, .. } = results;
     let Way::Patches { tile, cluster } = way else {
         let name = backend.named_for_features("convolution_plain");

@@ -4,7 +4,6 @@ use hmar_error::Result;
 use hmar_ops::GroupNorm;
 
 use crate::backend::{CudaBackend, SCRATCH};
-use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 use crate::group_sums::{GROUPS, PAIR};
 use crate::kernels::{DevicePointer, Place, Within};
@@ -36,12 +35,20 @@ pub(crate) fn group_norm(
     input: &CudaFeatures,
     out: &mut CudaFeatures,
 ) -> Result<()> {
-    let GroupNorm { images, pixels, channels, weight, bias, activate, .. } = norm;
-    let (rows, threads) = threads(backend, channels);
+    let GroupNorm { images, pixels, channels, weight, bias, activate, sums } = norm;
+    // As many rows of threads as there is room for, but one at least.
+    let across = channels / (16 / crate::features::width(backend.precision()));
+    let rows = (THREADS / across).max(1);
+    let threads = (rows * across).next_multiple_of(32);
     let scratch = backend.scratch();
-    let (sums, parts) = match sums_of(backend, &norm, input, &scratch)? {
-        (sums, parts @ 0..=FEW_PARTS) => (sums, parts),
-        (sums, parts) => (gather(backend, images, parts, &sums, scratch.at(SCRATCH / 2))?, 1),
+    let made = sums.and_then(|sums| Some((sums.at(0), sums.parts()?)));
+    let (sums, parts) = match made {
+        Some(made) => made,
+        None => sum(backend, images, pixels, channels, threads, input, scratch.at(0))?,
+    };
+    let (sums, parts) = match parts {
+        0..=FEW_PARTS => (sums, parts),
+        _ => (gather(backend, images, parts, &sums, scratch.at(SCRATCH / 2))?, 1),
     };
 
     let block_pixels = (images * pixels).div_ceil(TURNS * backend.context.multiprocessors);
@@ -50,55 +57,9 @@ pub(crate) fn group_norm(
     let launch = backend.launch_features("group_norm_apply", grid, threads)?.overlapping();
     let launch = launch.shared(channels * PAIR).read(input).read(&sums).read(weight).read(bias).write(out);
     let launch = launch.count(parts).count(pixels).count(channels).count(block_pixels);
+    let share = 1.0 / (pixels * (channels / GROUPS)) as f64;
     // SAFETY: input and output hold the pictures, the sums a pair for every part of every group.
-    unsafe { launch.value(share(pixels, channels)).value(i32::from(activate)).submit() }
-}
-
-/// What normalises the pictures: a factor and an offset for every image and channel, in the scratch memory.
-pub(crate) fn factors(
-    backend: &CudaBackend,
-    norm: GroupNorm<'_, CudaBackend>,
-    input: &CudaFeatures,
-    scratch: &CudaBuffer<u8>,
-) -> Result<Place> {
-    let GroupNorm { images, pixels, channels, weight, bias, .. } = norm;
-    let (sums, parts) = sums_of(backend, &norm, input, scratch)?;
-    let mut factors = scratch.at(SCRATCH / 2);
-    assert!(images * channels * PAIR <= SCRATCH / 2, "the factors fit in the scratch memory");
-    let launch = backend.launch("group_norm_factors", (GROUPS, images), GATHERING)?.overlapping();
-    let launch = launch.read(&sums).read(weight).read(bias).write(&mut factors).count(parts).count(channels);
-    // SAFETY: the sums are a pair for every part of every group, and there is room for one for every channel.
-    unsafe { launch.value(share(pixels, channels)).submit()? };
-    Ok(factors)
-}
-
-/// One over the numbers of a group.
-fn share(pixels: usize, channels: usize) -> f64 {
-    1.0 / (pixels * (channels / GROUPS)) as f64
-}
-
-/// Rows of threads, as many as there is room for, but one at least; and threads.
-fn threads(backend: &CudaBackend, channels: usize) -> (usize, usize) {
-    let across = channels / (16 / crate::features::width(backend.precision()));
-    let rows = (THREADS / across).max(1);
-    (rows, (rows * across).next_multiple_of(32))
-}
-
-/// The sums of the pictures' parts and how many parts there are: those that were made with the pictures, or new ones.
-fn sums_of(
-    backend: &CudaBackend,
-    norm: &GroupNorm<'_, CudaBackend>,
-    input: &CudaFeatures,
-    scratch: &CudaBuffer<u8>,
-) -> Result<(Place, usize)> {
-    let GroupNorm { images, pixels, channels, sums, .. } = *norm;
-    match sums.and_then(|sums| Some((sums.at(0), sums.parts()?))) {
-        Some(made) => Ok(made),
-        None => {
-            let (_, threads) = threads(backend, channels);
-            sum(backend, images, pixels, channels, threads, input, scratch.at(0))
-        }
-    }
+    unsafe { launch.value(share).value(i32::from(activate)).submit() }
 }
 
 /// Sums parts of the pictures.

@@ -611,23 +611,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Features,
     ) -> Result<()>;
 
-    /// [`Backend::group_norm`] of the input and then [`Backend::convolution`] as one operation, which stores nothing
-    /// between. Answers `false`, and does nothing, where the device does not gain by it.
-    #[allow(clippy::too_many_arguments, reason = "those of a convolution, and the normalisation")]
-    fn normalized_convolution(
-        &self,
-        _norm: GroupNorm<'_, Self>,
-        _shape: ConvolutionShape,
-        _input: &Self::Features,
-        _weight: &Self::Matrix,
-        _bias: &Self::Bias,
-        _residual: Option<&Self::Features>,
-        _out: &mut Self::Features,
-        _sums: Option<&mut Self::GroupSums>,
-    ) -> Result<bool> {
-        Ok(false)
-    }
-
     /// Clamps to [−1, 1] and rounds to bytes: `⌊255·(x+1)/2 + 0.5⌋`.
     fn to_bytes(&self, length: usize, input: &Self::Features, out: &mut Self::Buffer<u8>) -> Result<()>;
 }

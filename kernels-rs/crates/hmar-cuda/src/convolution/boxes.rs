@@ -43,7 +43,7 @@ struct Block {
 
 const NARROW: Block = Block { outputs: 16, input_slots: 6, weight_slots: 18, cost: 0.2 };
 const SMALL: Block = Block { outputs: 80, input_slots: 4, weight_slots: 10, cost: 0.6 };
-const LARGE: Block = Block { outputs: 160, input_slots: 3, weight_slots: 6, cost: 1.0 };
+const LARGE: Block = Block { outputs: 160, input_slots: 2, weight_slots: 8, cost: 1.0 };
 
 /// Where blocks divide what is summed, two share a multiprocessor.
 const SPLIT: Block = Block { outputs: 80, input_slots: 2, weight_slots: 6, cost: 0.6 };
@@ -106,11 +106,6 @@ impl Boxes {
         if whole { Boxes::parts(shape) * self.split } else { 0 }
     }
 
-    /// Whether the input can be normalised on its way.
-    pub(super) fn normalizes(&self) -> bool {
-        self.split == 1
-    }
-
     pub(super) fn convolve(
         &self,
         backend: &CudaBackend,
@@ -118,7 +113,7 @@ impl Boxes {
         operands: Operands<'_>,
         results: Results<'_>,
     ) -> Result<()> {
-        let Operands { input, weight, bias, normal } = operands;
+        let Operands { input, weight, bias } = operands;
         let Results { residual, out, sums } = results;
         let ConvolutionShape { images, side, walk } = shape;
         let MatrixShape { outputs, inputs, taps } = weight.shape();
@@ -160,14 +155,11 @@ impl Boxes {
         };
         let launch = launch.shared(shared).overlapping().value(pictures).value(weights).read(bias);
         let launch = launch.read_optional(residual).write(out).write_optional(sums.as_mut());
-        let launch = launch.count(images).count(side).count(inputs).count(outputs);
+        let launch = launch.count(images).count(side).count(inputs).count(outputs).count(kernel);
         let launch = if splits {
-            let launch = launch.count(kernel).count(side.div_ceil(COLUMNS)).count(side.div_ceil(ROWS));
-            launch.count(self.split)
+            launch.count(side.div_ceil(COLUMNS)).count(side.div_ceil(ROWS)).count(self.split)
         } else {
-            let launch = launch.read_optional(normal.map(|normal| normal.factors));
-            let activates = normal.is_some_and(|normal| normal.activate);
-            launch.value(i32::from(activates)).count(kernel).value(i32::from(packs))
+            launch.value(i32::from(packs))
         };
         // SAFETY: the pictures hold `inputs` and `outputs` channels of the shape's pixels; others are neither read nor
         // written, and the maps end with their tensors. The sums have room for every part.

@@ -8,9 +8,6 @@ use crate::check::{
     uploaded, widened,
 };
 
-/// GroupNorm's.
-const GROUPS: usize = 32;
-
 /// A convolution to check.
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -128,23 +125,7 @@ pub fn checks() -> Vec<Check> {
             Check::new(format!("convolution timed, {}", case.name()), move |ctx| timed(ctx, case))
         })
     });
-    // Every width of block; channels that end with half a step, and images that end with half a cluster.
-    let on_the_way = [
-        (3, 70, Same, 9, 96, 160),
-        (5, 64, Same, 9, 160, 160),
-        (2, 64, Same, 9, 320, 320),
-        (3, 70, Same, 9, 64, 80),
-        (3, 70, Same, 1, 160, 96),
-        (1, 200, Same, 9, 160, 3),
-    ];
-    let on_the_way = on_the_way.into_iter().flat_map(|(images, side, walk, taps, inputs, outputs)| {
-        let case = Case { images, side, walk, taps, inputs, outputs };
-        [false, true].map(|activate| {
-            let name = format!("convolution normalised on the way, {}, activated: {activate}", case.name());
-            Check::new(name, move |ctx| normalized_on_the_way(ctx, case, activate))
-        })
-    });
-    parities.chain(normalised).chain(on_the_way).chain(timings).collect()
+    parities.chain(normalised).chain(timings).collect()
 }
 
 fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result<Outcome> {
@@ -241,92 +222,6 @@ fn normalised_by_sums(ctx: &Ctx, precision: Precision, case: Case) -> Result<Out
     Ok(Outcome::within(&found, &expected, |at| {
         2.0 * rounding(precision) * expected[at].abs() + sums * (1.0 + expected[at].abs())
     }))
-}
-
-/// GroupNorm and convolution as one operation, against float64.
-fn normalized_on_the_way(ctx: &Ctx, case: Case, activate: bool) -> Result<Outcome> {
-    let (gpu, precision) = (ctx.gpu(Precision::Bf16), Precision::Bf16);
-    let mut random = Random::new((case.inputs * case.outputs + case.side) as u64);
-    let (depth, pixels) = (case.inputs * case.taps, case.side.pow(2));
-    let input: Vec<f32> =
-        random.normals(case.images * pixels * case.inputs).iter().map(|x| 2.0 * x + 0.5).collect();
-    let input = as_held(precision, &input);
-    let weights: Vec<f32> = random.uniforms(case.outputs * depth).iter().map(|x| x / 16.0).collect();
-    let weights = as_held(precision, &weights);
-    let bias = random.normals(case.outputs);
-    let length = case.rows() * case.outputs;
-    let added = as_held(precision, &random.normals(length));
-    let (factors, offsets) = (random.normals(case.inputs), random.normals(case.inputs));
-
-    let weight = matrix(gpu, case.matrix(), precision, &weights)?;
-    let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, gpu.bias(&bias)?);
-    let added_on_gpu = features(gpu, &added)?;
-    let (factors_on_gpu, offsets_on_gpu) = (uploaded(gpu, &factors)?, uploaded(gpu, &offsets)?);
-    let mut out = poisoned_features(gpu, length)?;
-    let norm = GroupNorm {
-        images: case.images,
-        pixels,
-        channels: case.inputs,
-        weight: &factors_on_gpu,
-        bias: &offsets_on_gpu,
-        activate,
-        sums: None,
-    };
-    let (shape, residual) = (case.shape(), Some(&added_on_gpu));
-    if !gpu.normalized_convolution(norm, shape, &on_gpu, &weight, &bias_on_gpu, residual, &mut out, None)? {
-        return Ok(Outcome::default().note("this device normalises before it convolves"));
-    }
-    let found = widened(gpu, &out, length)?;
-
-    // Mean and inverse deviation of every group.
-    let width = case.inputs / GROUPS;
-    let moments: Vec<(f64, f64)> = (0..case.images * GROUPS)
-        .map(|index| {
-            let (image, group) = (index / GROUPS, index % GROUPS);
-            let of_group = || {
-                let pixels =
-                    input[image * pixels * case.inputs..][..pixels * case.inputs].chunks_exact(case.inputs);
-                pixels.flat_map(|pixel| &pixel[group * width..][..width]).map(|&x| f64::from(x))
-            };
-            let count = (pixels * width) as f64;
-            let mean = of_group().sum::<f64>() / count;
-            let variance = of_group().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-            (mean, 1.0 / (variance + 1e-6).sqrt())
-        })
-        .collect();
-    let step = (length * depth / 50_000_000).max(1);
-    let (mut some, mut exact, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
-    let sums = f64::from(f32::EPSILON) * ((depth as f64).sqrt() + 8.0);
-    for row in (0..case.rows()).step_by(step) {
-        let patch: Vec<_> = patch(&case, &input, row)
-            .into_iter()
-            .map(|(tap, channel, x)| {
-                let (mean, inverse) = moments[row / pixels * GROUPS + channel / width];
-                let x = (x - mean) * inverse * f64::from(factors[channel]) + f64::from(offsets[channel]);
-                let y = if activate { x / (1.0 + (-x).exp()) } else { x };
-                // It is rounded, after a hyperbolic tangent good to 2⁻¹¹ of 1.
-                let error = rounding(precision) * y.abs() + if activate { x.abs() / 4096.0 } else { 0.0 };
-                (tap, channel, y, error)
-            })
-            .collect();
-        for output in 0..case.outputs {
-            let at = row * case.outputs + output;
-            let mut sum = f64::from(bias[output]) + f64::from(added[at]);
-            let mut magnitude = f64::from(bias[output].abs()) + f64::from(added[at].abs());
-            let mut squares = 0.0;
-            for &(tap, channel, y, error) in &patch {
-                let weight = f64::from(weights[(output * case.inputs + channel) * case.taps + tap]);
-                sum += y * weight;
-                magnitude += (y * weight).abs();
-                squares += (error * weight).powi(2);
-            }
-            some.push(found[at]);
-            exact.push(sum);
-            // Errors of either sign, of which six standard deviations are allowed.
-            bounds.push(rounding(precision) * sum.abs() + 64.0 * sums * magnitude + 6.0 * squares.sqrt());
-        }
-    }
-    Ok(Outcome::within(&some, &exact, |at| bounds[at]))
 }
 
 /// What a pixel of the result is made of: tap, channel, value.

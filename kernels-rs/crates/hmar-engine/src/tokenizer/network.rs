@@ -42,7 +42,7 @@ pub(super) struct Activations<B: Backend> {
     pub(super) images: usize,
     pub(super) picture_side: usize,
     pub(super) current: Pictures<B>,
-    normed: Pictures<B>,
+    normed: B::Features,
     other: Pictures<B>,
     /// The latents to decode, `[images, S, S, Z]`.
     pub(super) latents: B::Buffer<f32>,
@@ -81,7 +81,7 @@ impl<B: Backend> Activations<B> {
             images,
             picture_side,
             current: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
-            normed: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
+            normed: memory.allocate_features(images * largest)?,
             other: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
             latents: memory.allocate(images * latent)?,
             values: memory.allocate(images * picture.max(latent))?,
@@ -120,15 +120,17 @@ impl<B: Backend> Norm<B> {
         })
     }
 
-    /// How pictures that a convolution made with their sums are normalised.
-    fn of<'a>(
-        &'a self,
+    /// Normalises pictures that a convolution made with their sums.
+    fn run(
+        &self,
+        backend: &B,
         images: usize,
         side: usize,
         activate: bool,
-        input: &'a Pictures<B>,
-    ) -> GroupNorm<'a, B> {
-        GroupNorm {
+        input: &Pictures<B>,
+        out: &mut B::Features,
+    ) -> Result<()> {
+        let norm = GroupNorm {
             images,
             pixels: side * side,
             channels: self.channels,
@@ -136,7 +138,8 @@ impl<B: Backend> Norm<B> {
             bias: &self.bias,
             activate,
             sums: Some(&input.sums),
-        }
+        };
+        backend.group_norm(norm, &input.features, out)
     }
 }
 
@@ -152,33 +155,6 @@ impl<B: Backend> Layer<B> {
     ) -> Result<()> {
         let Pictures { features, sums } = out;
         backend.convolution(shape, input, &self.weight, &self.bias, residual, features, Some(sums))
-    }
-
-    /// Normalises and convolves as one operation, if the device gains by it.
-    fn convolve_normalized(
-        &self,
-        backend: &B,
-        norm: GroupNorm<'_, B>,
-        shape: ConvolutionShape,
-        input: &B::Features,
-        residual: Option<&B::Features>,
-        out: &mut Pictures<B>,
-    ) -> Result<bool> {
-        let (Layer { weight, bias }, Pictures { features, sums }) = (self, out);
-        backend.normalized_convolution(norm, shape, input, weight, bias, residual, features, Some(sums))
-    }
-
-    /// The same into what is not normalised again.
-    fn convolve_normalized_plainly(
-        &self,
-        backend: &B,
-        norm: GroupNorm<'_, B>,
-        shape: ConvolutionShape,
-        input: &B::Features,
-        out: &mut Pictures<B>,
-    ) -> Result<bool> {
-        let Layer { weight, bias } = self;
-        backend.normalized_convolution(norm, shape, input, weight, bias, None, &mut out.features, None)
     }
 
     /// Convolves into what is not normalised.
@@ -225,41 +201,17 @@ impl<B: Backend> ResidualBlock<B> {
         let Activations { images, current, normed, other, .. } = activations;
         let images = *images;
         let shape = same(images, side);
-        let norm = self.norm1.of(images, side, true, current);
-        if !self.conv1.convolve_normalized(backend, norm, shape, &current.features, None, other)? {
-            let norm = self.norm1.of(images, side, true, current);
-            backend.group_norm(norm, &current.features, &mut normed.features)?;
-            self.conv1.convolve(backend, shape, &normed.features, None, other)?;
-        }
-        let norm = self.norm2.of(images, side, true, other);
+        self.norm1.run(backend, images, side, true, current, normed)?;
+        self.conv1.convolve(backend, shape, normed, None, other)?;
+        self.norm2.run(backend, images, side, true, other, normed)?;
         match &self.shortcut {
             None => {
-                let residual = Some(&current.features);
-                if self.conv2.convolve_normalized(backend, norm, shape, &other.features, residual, normed)? {
-                    std::mem::swap(current, normed);
-                } else {
-                    let norm = self.norm2.of(images, side, true, other);
-                    backend.group_norm(norm, &other.features, &mut normed.features)?;
-                    self.conv2.convolve(backend, shape, &normed.features, residual, other)?;
-                    activations.step();
-                }
+                self.conv2.convolve(backend, shape, normed, Some(&current.features), other)?;
+                activations.step();
             }
             Some(shortcut) => {
-                shortcut.convolve_plainly(backend, shape, &current.features, &mut normed.features)?;
-                let residual = Some(&normed.features);
-                if !self.conv2.convolve_normalized(
-                    backend,
-                    norm,
-                    shape,
-                    &other.features,
-                    residual,
-                    current,
-                )? {
-                    let norm = self.norm2.of(images, side, true, other);
-                    backend.group_norm(norm, &other.features, &mut current.features)?;
-                    self.conv2.convolve(backend, shape, &current.features, residual, other)?;
-                    activations.step();
-                }
+                shortcut.convolve_plainly(backend, shape, &current.features, &mut other.features)?;
+                self.conv2.convolve(backend, shape, normed, Some(&other.features), current)?;
             }
         }
         Ok(())
@@ -286,13 +238,9 @@ impl<B: Backend> AttentionBlock<B> {
         let Activations { images, current, normed, other, .. } = activations;
         let images = *images;
         let (pixels, channels) = (side * side, self.norm.channels);
+        self.norm.run(backend, images, side, false, current, normed)?;
         let convolution = same(images, side);
-        let norm = self.norm.of(images, side, false, current);
-        if !self.qkv.convolve_normalized_plainly(backend, norm, convolution, &current.features, other)? {
-            let norm = self.norm.of(images, side, false, current);
-            backend.group_norm(norm, &current.features, &mut normed.features)?;
-            self.qkv.convolve_plainly(backend, convolution, &normed.features, &mut other.features)?;
-        }
+        self.qkv.convolve_plainly(backend, convolution, normed, &mut other.features)?;
         let shape = AttentionShape {
             sequences: images,
             rows: pixels,
@@ -300,13 +248,8 @@ impl<B: Backend> AttentionBlock<B> {
             head_width: channels,
             spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
         };
-        backend.attention(
-            shape,
-            &other.features,
-            Scores::Scaled(1.0 / (channels as f32).sqrt()),
-            &mut normed.features,
-        )?;
-        self.out.convolve(backend, convolution, &normed.features, Some(&current.features), other)?;
+        backend.attention(shape, &other.features, Scores::Scaled(1.0 / (channels as f32).sqrt()), normed)?;
+        self.out.convolve(backend, convolution, normed, Some(&current.features), other)?;
         activations.step();
         Ok(())
     }
@@ -421,14 +364,8 @@ impl<B: Backend> Output<B> {
 
     fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
         let Activations { images, current, normed, .. } = activations;
-        let (shape, norm) = (same(*images, side), self.norm.of(*images, side, true, current));
-        if self.conv.convolve_normalized_plainly(backend, norm, shape, &current.features, normed)? {
-            std::mem::swap(current, normed);
-            return Ok(());
-        }
-        let norm = self.norm.of(*images, side, true, current);
-        backend.group_norm(norm, &current.features, &mut normed.features)?;
-        self.conv.convolve_plainly(backend, shape, &normed.features, &mut current.features)
+        self.norm.run(backend, *images, side, true, current, normed)?;
+        self.conv.convolve_plainly(backend, same(*images, side), normed, &mut current.features)
     }
 }
 
