@@ -15,6 +15,7 @@ export { errorCodes, HmarError, type HmarErrorCode, type HmarErrorDetails, HmarR
 export { type LabelSpace, resolveLabel } from './label.js'
 export type { Pass, PassList, PositionOrder } from './plan.js'
 export { checkPyramid, PYRAMIDS, type Pyramid, pyramidFault, pyramidTokens, samePyramid } from './pyramid.js'
+export { parseRecipe, Recipe } from './recipe.js'
 export {
   findReleasedWeights,
   type License,
@@ -22,5 +23,4 @@ export {
   releasedTokenizer,
   releasedWeights,
 } from './released-weights.js'
-export { parseRecipe, Recipe } from './recipe.js'
 export { checkTokenMaps, flattenTokens, type TokenMaps, unflattenTokens } from './token-maps.js'
