@@ -10,6 +10,10 @@
 // precision too. Larger factors, and scores that are not normalised, take the usual running maximum.
 #include "attention_product.cuh"
 
+
+#ifndef UNROLLED
+#define UNROLLED 2
+#endif
 #ifndef HELD
 #define HELD 1
 #endif
@@ -25,14 +29,15 @@ constexpr int WIDTH = 64;
 constexpr int TILE = 64;
 constexpr int TILE_BYTES = TILE * WIDTH * 2;
 constexpr int GROUP = 128;
+constexpr int ROWS_AT_ONCE = UNROLLED;
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
 // The largest factor without a running maximum.
 constexpr float LARGEST_UNSHIFTED = 64.0f;
 
 // What a group does in an item. Rows are those of a sequence.
-struct Task {
-  int place;                 // sequence · heads + head, counted from the item's place
+struct alignas(16) Task {
+  int sequence, head;        // in a pattern: counted from the item's, the head perhaps beyond the last
   int first, end;            // queries; none where they are equal
   int key_start, key_end;    // keys that any of them sees
   int open_start, open_end;  // keys that all of them see
@@ -41,10 +46,9 @@ struct Task {
 
 // What the groups of a block do together.
 template <int GROUPS>
-struct Pattern {
+struct alignas(16) Pattern {
   int stages;              // steps of 64 keys
   int key_start, key_end;  // of the keys that all groups share; none where each group has its own stage
-  int unused;
   Task tasks[GROUPS];
 };
 
@@ -54,10 +58,10 @@ struct Attention {
   float* lse;            // [sequences, heads, out_rows], the logarithm of the sum of e^score; or null
   const int2* bounds;    // each query row's keys: from, to; null: its task's
   const void* patterns;
-  const int2* items;  // pattern, place
+  const int4* items;  // pattern, sequence, head
   const int* starts;  // [blocks + 1], into the items
   float scale;
-  int heads, places;
+  int heads, sequences;
   int query_column, key_column, value_column;  // of head 0 in the tensors' rows
   int out_rows, out_start;                     // the query row that is row 0 of `out`
 };
@@ -93,83 +97,73 @@ struct Shared {
 
 // Has queries, keys and values brought, as far ahead of the products as there are free stages. One thread's work.
 template <int GROUPS, int STAGES>
-struct Supply {
+struct Bringer {
   Shared<GROUPS, STAGES>& shared;
   const TensorMap &queries, &keys, &values;
   const Attention& attention;
-  const Pattern<GROUPS>* pattern;
-  int2 next;  // the item that comes
-  int item, end, place = 0, step = 0, stages = 0, turn = 0;
   Turn<STAGES> at;
 
-  __device__ __forceinline__ Supply(Shared<GROUPS, STAGES>& shared, const TensorMap& queries, const TensorMap& keys,
-                                    const TensorMap& values, const Attention& attention, int begin, int end)
-      : shared(shared), queries(queries), keys(keys), values(values), attention(attention), pattern(nullptr),
-        item(begin), end(end) {
-    if (begin < end) next = attention.items[begin];
-  }
-
-  __device__ __forceinline__ bool is_left() const { return step < stages || item < end; }
-
-  __device__ __forceinline__ uint32_t query_parity() const { return (turn >> 1 & 1) ^ 1; }
-
-  // Whether `bring_stage` would not wait.
-  __device__ __forceinline__ bool is_free() const {
-    if (step == stages) {
-#pragma unroll
-      for (int group = 0; group < GROUPS; group++) {
-        if (!is_over(shared_address(&shared.query_empty[group][turn & 1]), query_parity())) return false;
+  __device__ __forceinline__ void run(int begin, int end) {
+    int4 next = begin < end ? attention.items[begin] : int4{};
+    for (int item = begin; item < end; item++) {
+      const auto& pattern = static_cast<const Pattern<GROUPS>*>(attention.patterns)[next.x];
+      int sequence = next.y, head = next.z;
+      if (item + 1 < end) next = attention.items[item + 1];
+      hand_out(pattern, sequence, head, item - begin);
+      int stages = pattern.stages, key = pattern.key_start;
+      if (key < pattern.key_end) {
+        for (int stage = 0; stage < stages; stage++) bring_stage(sequence, head, key + stage * TILE);
+      } else {
+        for (int stage = 0; stage < stages; stage++) {
+          Task task = placed(pattern.tasks[stage], sequence, head);
+          bring_stage(task.sequence, task.head, task.key_start);
+        }
       }
     }
-    return is_over(shared_address(&shared.empty[at.stage]), at.parity ^ 1);
   }
 
-  __device__ __forceinline__ void bring_stage() {
-    if (step == stages) start_item();
-    int where = place, row = pattern->key_start + step * TILE;
-    if (pattern->key_start == pattern->key_end) {
-      where += pattern->tasks[step].place;
-      row = pattern->tasks[step].key_start;
+  __device__ __forceinline__ Task placed(Task task, int sequence, int head) const {
+    task.sequence = sequence;
+    task.head += head;
+    while (task.head >= attention.heads) {
+      task.head -= attention.heads;
+      task.sequence++;
     }
-    uint32_t full = shared_address(&shared.full[at.stage]);
-    wait_at(shared_address(&shared.empty[at.stage]), at.parity ^ 1);
-    if (where < attention.places) {
-      int sequence = where / attention.heads, column = where % attention.heads * WIDTH;
-      arrive_expecting(full, 2 * TILE_BYTES);
-      copy_box(shared_address(shared.keys[at.stage]), keys, full, attention.key_column + column, row, sequence);
-      copy_box(shared_address(shared.values[at.stage]), values, full, attention.value_column + column, row, sequence);
-    } else {
-      arrive(full);
-    }
-    at.advance();
-    step++;
+    if (task.sequence >= attention.sequences) task.end = task.first;
+    return task;
   }
 
-  // Hands every group its task and queries.
-  __device__ __forceinline__ void start_item() {
-    pattern = static_cast<const Pattern<GROUPS>*>(attention.patterns) + next.x;
-    place = next.y;
-    stages = pattern->stages;
-    step = 0;
-    if (++item < end) next = attention.items[item];
+  // Gives every group its task and queries.
+  __device__ __forceinline__ void hand_out(const Pattern<GROUPS>& pattern, int sequence, int head, int turn) {
     int slot = turn & 1;
+#pragma unroll 1
     for (int group = 0; group < GROUPS; group++) {
-      Task task = pattern->tasks[group];
-      task.place += place;
-      if (task.place >= attention.places) task.end = task.first;
+      Task task = placed(pattern.tasks[group], sequence, head);
       uint32_t full = shared_address(&shared.query_full[group][slot]);
-      wait_at(shared_address(&shared.query_empty[group][slot]), query_parity());
+      wait_at(shared_address(&shared.query_empty[group][slot]), (turn >> 1 & 1) ^ 1);
       shared.tasks[group][slot] = task;
       if (task.first < task.end) {
-        int sequence = task.place / attention.heads, column = task.place % attention.heads * WIDTH;
         arrive_expecting(full, TILE_BYTES);
-        copy_box(shared_address(shared.queries[group][slot]), queries, full, attention.query_column + column, task.first,
-                 sequence);
+        copy_box(shared_address(shared.queries[group][slot]), queries, full,
+                 attention.query_column + task.head * WIDTH, task.first, task.sequence);
       } else {
         arrive(full);
       }
     }
-    turn++;
+  }
+
+  __device__ __forceinline__ void bring_stage(int sequence, int head, int key) {
+    uint32_t full = shared_address(&shared.full[at.stage]);
+    wait_at(shared_address(&shared.empty[at.stage]), at.parity ^ 1);
+    if (sequence < attention.sequences) {
+      arrive_expecting(full, 2 * TILE_BYTES);
+      copy_box(shared_address(shared.keys[at.stage]), keys, full, attention.key_column + head * WIDTH, key, sequence);
+      copy_box(shared_address(shared.values[at.stage]), values, full, attention.value_column + head * WIDTH, key,
+               sequence);
+    } else {
+      arrive(full);
+    }
+    at.advance();
   }
 };
 
@@ -198,11 +192,11 @@ __device__ __forceinline__ uint4& part_of_row(bf16* tile, int row, int part) {
   return reinterpret_cast<uint4*>(tile)[row * 8 + (part ^ row % 8)];
 }
 
-// Divides a key by its norm, four threads a row, and clears values that nobody may see: a weight of zero would not hide
-// a NaN.
-__device__ __forceinline__ void prepare(bf16* keys, bf16* values, int row, int rows, bool normalized) {
-  int first = threadIdx.x % 4 * 2;
-  if (normalized) {
+// Divides the keys of a stage by their norms, four lanes a row. One warp's work.
+__device__ __forceinline__ void normalize(bf16* keys) {
+  int lane = threadIdx.x % 32, first = lane % 4 * 2;
+#pragma unroll ROWS_AT_ONCE
+  for (int row = lane / 4; row < TILE; row += 8) {
     uint4 low = part_of_row(keys, row, first), high = part_of_row(keys, row, first + 1);
     float squares = sum_of_squares(low) + sum_of_squares(high);
     squares += __shfl_xor_sync(0xffffffffu, squares, 1);
@@ -211,40 +205,33 @@ __device__ __forceinline__ void prepare(bf16* keys, bf16* values, int row, int r
     part_of_row(keys, row, first) = scaled(low, by);
     part_of_row(keys, row, first + 1) = scaled(high, by);
   }
-  if (row >= rows) part_of_row(values, row, first) = part_of_row(values, row, first + 1) = uint4{};
 }
 
-template <int GROUPS, int STAGES, int SUPPLIERS>
-__device__ __forceinline__ void supply(Shared<GROUPS, STAGES>& shared, const TensorMap& queries, const TensorMap& keys,
-                                       const TensorMap& values, const Attention& attention, int begin, int end) {
-  Supply<GROUPS, STAGES> ahead(shared, queries, keys, values, attention, begin, end);
-  const Pattern<GROUPS>* patterns = static_cast<const Pattern<GROUPS>*>(attention.patterns);
-  bool normalized = attention.factors != nullptr;
+// Clears values that nobody may see: a weight of zero would not hide a NaN.
+__device__ __forceinline__ void clear_from(bf16* values, int row) {
+  for (int i = row * 8 + threadIdx.x % 32; i < TILE * 8; i += 32) reinterpret_cast<uint4*>(values)[i] = uint4{};
+}
+
+// Prepares every SHARE-th stage. One warp's work.
+template <int GROUPS, int STAGES, int SHARE>
+__device__ __forceinline__ void prepare(Shared<GROUPS, STAGES>& shared, const Attention& attention, int first, int begin,
+                                        int end) {
   Turn<STAGES> at;
-  int brought = 0, prepared = 0, thread = threadIdx.x % GROUP;
+  int wait = first;
   for (int item = begin; item < end; item++) {
-    const Pattern<GROUPS>& pattern = patterns[attention.items[item].x];
-    int stages = pattern.stages, shared_keys = pattern.key_end - pattern.key_start;
-    for (int step = 0; step < stages; step++) {
-      if (thread == 0) {
-        // What is prepared now has to be there; more is brought if that needs no waiting.
-        while (ahead.is_left() && (brought == prepared || ahead.is_free())) {
-          ahead.bring_stage();
-          brought++;
-        }
-      }
-      __syncwarp();
-      int rows = shared_keys - step * TILE;
-      if (shared_keys == 0) rows = pattern.tasks[step].key_end - pattern.tasks[step].key_start;
+    const auto& pattern = static_cast<const Pattern<GROUPS>*>(attention.patterns)[attention.items[item].x];
+    int stages = pattern.stages, keys = pattern.key_end - pattern.key_start;
+    for (int stage = 0; stage < stages; stage++, at.advance()) {
+      if (wait-- > 0) continue;
+      wait = SHARE - 1;
+      int rows = keys - stage * TILE;
+      if (keys == 0) rows = pattern.tasks[stage].key_end - pattern.tasks[stage].key_start;
       wait_at(shared_address(&shared.full[at.stage]), at.parity);
-#pragma unroll 1
-      for (int row = thread / 4; row < TILE; row += SUPPLIERS / 4)
-        prepare(shared.keys[at.stage], shared.values[at.stage], row, rows, normalized);
+      if (attention.factors != nullptr) normalize(shared.keys[at.stage]);
+      if (rows < TILE) clear_from(shared.values[at.stage], rows);
       show_writes();
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(shared_address(&shared.ready[at.stage]));
-      at.advance();
-      prepared++;
     }
   }
 }
@@ -308,7 +295,7 @@ struct Group {
   }
 
   // Queries come to registers, their places are free again. Factors include what turns e to 2.
-  __device__ __forceinline__ void take_queries(int place) {
+  __device__ __forceinline__ void take_queries(int head) {
     const bf16* tile = shared.queries[group][slot];
 #if !HELD
     uint32_t held[WIDTH / 16][4];
@@ -325,7 +312,7 @@ struct Group {
       factors[0] = factors[1] = attention.scale * LOG2_E;
       return;
     }
-    float factor = attention.factors[place % attention.heads] * LOG2_E;
+    float factor = attention.factors[head] * LOG2_E;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float squares = 0;
@@ -393,7 +380,7 @@ struct Group {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         float score = scores[4 * n + i];
-        four[i] = BY_PRODUCTS > 0 && (4 * n + i) % BY_PRODUCTS == 1 ? power_of_two_by_products(score, factors[i / 2])
+        four[i] = (4 * n + i) % BY_PRODUCTS == 1 ? power_of_two_by_products(score, factors[i / 2])
                                                                     : power_of_two_of(score * factors[i / 2]);
         if (MASKED) four[i] = sight.sees(i / 2, key + n * 8 + i % 2) ? four[i] : 0.0f;
         sum[i / 2] += four[i];
@@ -555,7 +542,7 @@ struct Group {
   }
 
   __device__ __forceinline__ void store(const Task& task) {
-    int lane = threadIdx.x % 4, sequence = task.place / attention.heads, head = task.place % attention.heads;
+    int lane = threadIdx.x % 4;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
@@ -564,7 +551,8 @@ struct Group {
       int row = task.first + row_in_tile() + half * 8;
       bool there = row < task.end;
       row -= attention.out_start;
-      bf16* target = attention.out + (((size_t)sequence * attention.out_rows + row) * attention.heads + head) * WIDTH;
+      bf16* target =
+          attention.out + (((size_t)task.sequence * attention.out_rows + row) * attention.heads + task.head) * WIDTH;
 #pragma unroll
       for (int n = 0; n < WIDTH / 8; n += 4) {
         uint32_t parts[4];
@@ -576,8 +564,10 @@ struct Group {
         exchange(parts);
         if (there) reinterpret_cast<uint4*>(target)[n + lane] = uint4{parts[0], parts[1], parts[2], parts[3]};
       }
-      if (there && lane == 0 && attention.lse != nullptr)
-        attention.lse[(size_t)task.place * attention.out_rows + row] = (largest[half] + log2f(sum[half])) * LN_2;
+      if (there && lane == 0 && attention.lse != nullptr) {
+        size_t place = (size_t)task.sequence * attention.heads + task.head;
+        attention.lse[place * attention.out_rows + row] = (largest[half] + log2f(sum[half])) * LN_2;
+      }
     }
   }
 
@@ -586,12 +576,12 @@ struct Group {
       slot = item & 1;
       wait_at(shared_address(&shared.query_full[group][slot]), item >> 1 & 1);
       Task task = shared.tasks[group][slot];
-      take_queries(task.place);
+      take_queries(task.head);
       int own = uniform(task.first < task.end ? (task.key_end - task.key_start + TILE - 1) / TILE : 0);
       pass(task.before);
       if (own > 0) {
         sum[0] = sum[1] = 0;
-        bool shifted = attention.factors == nullptr || attention.factors[task.place % attention.heads] > LARGEST_UNSHIFTED;
+        bool shifted = attention.factors == nullptr || attention.factors[task.head] > LARGEST_UNSHIFTED;
         if (shifted) {
           largest[0] = largest[1] = -1e30f;
           attend_shifted(task, own);
@@ -628,7 +618,7 @@ __device__ __forceinline__ void attend_segments(const TensorMap& queries, const 
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < STAGES; stage++) {
       start_barrier(shared_address(&shared.full[stage]), 1);
-      start_barrier(shared_address(&shared.ready[stage]), SUPPLIERS / 32);
+      start_barrier(shared_address(&shared.ready[stage]), 1);
       start_barrier(shared_address(&shared.empty[stage]), GROUPS * GROUP / 32);
     }
     for (int slot = 0; slot < 2 * GROUPS; slot++) {
@@ -642,7 +632,13 @@ __device__ __forceinline__ void attend_segments(const TensorMap& queries, const 
   int group = uniform(threadIdx.x / GROUP);
   if (group == GROUPS) {
     if constexpr (SUPPLY_REGISTERS > 0) leave_registers<SUPPLY_REGISTERS>();
-    supply<GROUPS, STAGES, SUPPLIERS>(shared, queries, keys, values, attention, begin, end);
+    constexpr int SHARE = SUPPLIERS / 32 - 1;
+    int warp = uniform(threadIdx.x % GROUP / 32);
+    if (warp < SHARE) {
+      prepare<GROUPS, STAGES, SHARE>(shared, attention, warp, begin, end);
+    } else if (threadIdx.x % 32 == 0) {
+      Bringer<GROUPS, STAGES>{shared, queries, keys, values, attention}.run(begin, end);
+    }
   } else {
     if constexpr (REGISTERS > 0) take_registers<REGISTERS>();
     Group<GROUPS, STAGES>(shared, attention, group).run(end - begin);
@@ -666,4 +662,4 @@ __device__ __forceinline__ void attend_segments(const TensorMap& queries, const 
 
 KERNEL(attention_segments_2, 3 * GROUP, 1, 2, 11, 128, 80, 208)
 KERNEL(attention_segments_3, 4 * GROUP, 1, 3, 10, 128, 56, 152)
-KERNEL(attention_segments_1, GROUP + 64, 2, 1, 5, 64, 0, 0)
+KERNEL(attention_segments_1, 2 * GROUP, 2, 1, 5, 128, 56, 184)
