@@ -1,11 +1,24 @@
 //! Multi-head attention.
 
+mod forward;
+mod schedule;
+mod tiles;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{AttentionShape, Precision, Scores, Span};
 
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
+
+use self::forward::{Plan, Rows};
+use self::tiles::Sight;
+
+pub use self::forward::AttentionForward;
+pub use self::tiles::Pattern;
 
 /// Queries of a block of `attention_64_bf16`, and its threads.
 const QUERIES: usize = 64;
@@ -44,12 +57,38 @@ pub(crate) fn attention(
         Scores::Normalized(factors) => (Some(factors), 1.0),
         Scores::Scaled(scale) => (None, scale),
     };
+    if shape.head_width == forward::HEAD_WIDTH && forward::is_there(backend) {
+        let plan = backend.attention_plans.get(backend, &shape)?;
+        return plan.run(backend, Rows { features: qkv, rows: shape.rows }, scores, out, None);
+    }
     let one = Attention { backend, shape: &shape, qkv, factors, scale, out_rows, start };
     shape.spans.iter().try_for_each(|span| match (backend.precision(), factors) {
         (Precision::Bf16, _) if shape.head_width == 64 => one.narrow(span, out),
         (Precision::Bf16, None) if WIDE.contains(&shape.head_width) => one.wide(span, out),
         _ => one.plain(span, out),
     })
+}
+
+/// What is planned for: spans, sequences, heads.
+type PlanKey = (Vec<Span>, usize, usize);
+
+/// Plans of the attentions seen so far. They are small, and a model has a few dozen of them.
+#[derive(Default)]
+pub(crate) struct Plans(Mutex<HashMap<PlanKey, Arc<Plan>>>);
+
+impl Plans {
+    /// The plan of a shape, made at the first call: a recording, which may not wait for the host, finds it.
+    fn get(&self, backend: &CudaBackend, shape: &AttentionShape<'_>) -> Result<Arc<Plan>> {
+        let key = (shape.spans.to_vec(), shape.sequences, shape.heads);
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&key) {
+            return Ok(plan.clone());
+        }
+        let sight = Sight::of_spans(shape.spans);
+        let plan = Arc::new(Plan::new(backend, &sight, shape.sequences, shape.heads)?);
+        plans.insert(key, plan.clone());
+        Ok(plan)
+    }
 }
 
 /// What the spans of an attention share.
@@ -72,8 +111,11 @@ impl Attention<'_> {
         let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
         let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);
+        let launch = launch.count(self.out_rows).count(self.start);
+        let nothing = None::<&CudaBuffer<u8>>;
+        let launch = launch.read_optional(nothing).read_optional(nothing).read_optional(nothing);
         // SAFETY: spans lie within the rows of `qkv`, their queries within those of `out`.
-        unsafe { launch.count(self.out_rows).count(self.start).submit() }
+        unsafe { launch.submit() }
     }
 
     fn wide(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {

@@ -31,6 +31,7 @@ mod sampling;
 mod staging;
 mod tensor_map;
 
+pub use attention::{AttentionForward, Pattern};
 pub use backend::CudaBackend;
 pub use buffer::CudaBuffer;
 pub use context::MemoryUse;

@@ -1,0 +1,248 @@
+//! Attention over any list of segments: bfloat16, head width 64.
+
+use bytemuck::{Pod, Zeroable};
+use hmar_error::{Code, Error, Result};
+use hmar_ops::{Backend, Precision, Scores};
+
+use super::schedule::Schedule;
+use super::tiles::{Pattern, Sight};
+use crate::backend::CudaBackend;
+use crate::buffer::CudaBuffer;
+use crate::features::CudaFeatures;
+use crate::kernels::{Argument, DevicePointer};
+use crate::tensor_map::TensorMap;
+
+/// The one head width there are such kernels for.
+pub(super) const HEAD_WIDTH: usize = 64;
+
+/// Rows of a tile.
+const TILE: usize = 64;
+
+/// Tiles of a launch from which on blocks of three groups keep the multiprocessors busy, for each of these.
+const TILES_FOR_GROUPS: usize = 4;
+
+/// A kernel: its groups of queries and what it takes.
+struct Kind {
+    name: &'static str,
+    groups: usize,
+    threads: usize,
+    stages: usize,
+    /// Blocks that a multiprocessor holds.
+    blocks: usize,
+}
+
+const WIDE: Kind = Kind { name: "attention_segments_3", groups: 3, threads: 512, stages: 10, blocks: 1 };
+const NARROW: Kind = Kind { name: "attention_segments_1", groups: 1, threads: 256, stages: 5, blocks: 2 };
+
+impl Kind {
+    /// The kernels' `Shared`: two tiles of queries a group with their tasks and barriers, tiles of keys and values a stage
+    /// with its barriers, and 16 rows of ones.
+    fn shared(&self) -> usize {
+        let tile = TILE * HEAD_WIDTH * 2;
+        2 * self.groups * (tile + 48 + 2 * 8) + self.stages * (2 * tile + 3 * 8) + 16 * HEAD_WIDTH * 2
+    }
+}
+
+/// The kernels' `Attention`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Arguments {
+    factors: u64,
+    out: u64,
+    lse: u64,
+    bounds: u64,
+    assignments: u64,
+    items: u64,
+    starts: u64,
+    scale: f32,
+    heads: i32,
+    sequences: i32,
+    query_column: i32,
+    key_column: i32,
+    value_column: i32,
+    out_rows: i32,
+    out_start: i32,
+}
+
+impl Argument for Arguments {}
+
+/// Queries, keys and values of a launch: `[sequences, rows, 3, heads, 64]`, of which queries may be elsewhere.
+pub(super) struct Rows<'a> {
+    pub features: &'a CudaFeatures,
+    /// Of each sequence.
+    pub rows: usize,
+}
+
+/// What blocks do in a launch of one shape, on the device.
+pub(super) struct Plan {
+    kind: &'static Kind,
+    sequences: usize,
+    heads: usize,
+    /// The first query, which is row 0 of the results, and how many there are.
+    start: usize,
+    queries: usize,
+    /// The last row that is read, and one.
+    end: usize,
+    bounds: Option<CudaBuffer<[i32; 2]>>,
+    assignments: CudaBuffer<i32>,
+    items: CudaBuffer<[i32; 4]>,
+    starts: CudaBuffer<i32>,
+}
+
+impl Plan {
+    pub(super) fn new(backend: &CudaBackend, sight: &Sight, sequences: usize, heads: usize) -> Result<Self> {
+        let chains = sight.chains();
+        let tiles = chains.iter().map(Vec::len).sum::<usize>() * sequences * heads;
+        let multiprocessors = backend.context.multiprocessors;
+        let kind = if tiles >= TILES_FOR_GROUPS * multiprocessors { &WIDE } else { &NARROW };
+        let blocks = kind.blocks * multiprocessors;
+        let schedule = Schedule::new(&chains, sequences, heads, kind.groups, blocks);
+        let table = if sight.is_uniform() { None } else { Some(uploaded(backend, &sight.table())?) };
+        let keys = sight.keys.iter().map(|keys| keys.end).max().unwrap_or(0);
+        Ok(Plan {
+            kind,
+            sequences,
+            heads,
+            start: sight.start,
+            queries: sight.keys.len(),
+            end: keys.max(sight.start + sight.keys.len()),
+            bounds: table,
+            assignments: uploaded(backend, &schedule.words())?,
+            items: uploaded(backend, &schedule.items)?,
+            starts: uploaded(backend, &schedule.starts)?,
+        })
+    }
+
+    pub(super) fn run(
+        &self,
+        backend: &CudaBackend,
+        inputs: Rows<'_>,
+        scores: Scores<'_, CudaBackend>,
+        out: &mut CudaFeatures,
+        lse: Option<&mut CudaBuffer<f32>>,
+    ) -> Result<()> {
+        let Plan { kind, sequences, heads, queries, .. } = *self;
+        let width = heads * HEAD_WIDTH;
+        assert!(self.end <= inputs.rows, "queries and keys lie within the rows");
+        assert!(inputs.features.len() >= sequences * inputs.rows * 3 * width, "all rows are there");
+        assert!(out.len() >= sequences * queries * width, "there is a place for every query's result");
+        assert!(lse.as_ref().is_none_or(|lse| lse.len() >= sequences * heads * queries), "one a query");
+        let (factors, scale) = match scores {
+            Scores::Normalized(factors) => (Some(factors), 1.0),
+            Scores::Scaled(scale) => (None, scale),
+        };
+        assert!(factors.is_none_or(|factors| factors.len() >= heads), "one a head");
+        let sizes = [3 * width, inputs.rows, sequences];
+        let map = TensorMap::new(&backend.context, inputs.features, sizes, [HEAD_WIDTH, TILE, 1])?;
+        let arguments = Arguments {
+            factors: factors.map_or(0, DevicePointer::pointer),
+            out: out.pointer(),
+            lse: lse.map_or(0, |lse| lse.pointer()),
+            bounds: self.bounds.as_ref().map_or(0, DevicePointer::pointer),
+            assignments: self.assignments.pointer(),
+            items: self.items.pointer(),
+            starts: self.starts.pointer(),
+            scale,
+            heads: heads as i32,
+            sequences: sequences as i32,
+            query_column: 0,
+            key_column: width as i32,
+            value_column: 2 * width as i32,
+            out_rows: queries as i32,
+            out_start: self.start as i32,
+        };
+        let launch = backend.launch(kind.name, self.starts.len() - 1, kind.threads)?.shared(kind.shared());
+        let launch = launch.overlapping().value(map).value(map).value(map).value(arguments);
+        // SAFETY: the maps end with their tensors; items name assignments, and those rows, that there are; all lengths were
+        // looked at above.
+        unsafe { launch.submit() }
+    }
+}
+
+/// Attention for one list of segments, planned: which block does which tiles.
+///
+/// A result's bits depend on its own segment's tokens alone (and on those before, where they are seen), never on the
+/// images or heads beside it.
+pub struct AttentionForward {
+    images: usize,
+    heads: usize,
+    tokens: usize,
+    plan: Plan,
+}
+
+impl AttentionForward {
+    /// Plans attention for `images` of `segments` (their lengths in tokens, in order) with so many heads of 64.
+    ///
+    /// # Errors
+    /// `ARGUMENT_OUT_OF_RANGE` for an empty segment or none, `DEVICE_UNAVAILABLE` on a GPU without such kernels,
+    /// `CONFIG_INVALID` where the backend's precision is not bfloat16, `OUT_OF_MEMORY`.
+    pub fn new(
+        backend: &CudaBackend,
+        images: usize,
+        heads: usize,
+        segments: &[usize],
+        pattern: Pattern,
+    ) -> Result<Self> {
+        check(backend, segments)?;
+        let sight = Sight::of_segments(segments, pattern);
+        let plan = Plan::new(backend, &sight, images, heads)?;
+        Ok(AttentionForward { images, heads, tokens: segments.iter().sum(), plan })
+    }
+
+    /// Queues one attention: `qkv` is `[images, tokens, 3, heads, 64]`, queries, keys and values before any normalisation;
+    /// `out` becomes `[images, tokens, heads, 64]`, `lse`, where it is asked for, `[images, heads, tokens]`: ln Σ exp(score)
+    /// over the keys that a query sees.
+    ///
+    /// # Errors
+    /// `DEVICE_UNAVAILABLE` when the device died.
+    ///
+    /// # Panics
+    /// Where a buffer is shorter than its shape.
+    pub fn run(
+        &self,
+        backend: &CudaBackend,
+        qkv: &CudaFeatures,
+        scores: Scores<'_, CudaBackend>,
+        out: &mut CudaFeatures,
+        lse: Option<&mut CudaBuffer<f32>>,
+    ) -> Result<()> {
+        let name = || format!("attention {}×{} in segments, {} heads", self.images, self.tokens, self.heads);
+        let inputs = Rows { features: qkv, rows: self.tokens };
+        backend.measured(name, || self.plan.run(backend, inputs, scores, out, lse))
+    }
+}
+
+/// Whether there are kernels for segments.
+pub(super) fn is_there(backend: &CudaBackend) -> bool {
+    backend.context.capability == (9, 0) && backend.precision() == Precision::Bf16
+}
+
+fn check(backend: &CudaBackend, segments: &[usize]) -> Result<()> {
+    if backend.context.capability != (9, 0) {
+        let (major, minor) = backend.context.capability;
+        return Err(Error::new(Code::DeviceUnavailable, "Attention over segments has no kernel for this GPU.")
+            .found(format!("compute capability {major}.{minor}"))
+            .expected("9.0"));
+    }
+    if backend.precision() != Precision::Bf16 {
+        return Err(Error::new(Code::ConfigInvalid, "Attention over segments is made in bfloat16.")
+            .found("float32")
+            .remedy("Choose dtype 'bf16'."));
+    }
+    let empty = |found: String| {
+        Err(Error::new(Code::ArgumentOutOfRange, "A segment of attention is empty.")
+            .found(found)
+            .expected("at least one segment, of at least 1 token each"))
+    };
+    match segments.iter().position(|&length| length == 0) {
+        Some(index) => empty(format!("segment {index} of 0 tokens")),
+        None if segments.is_empty() => empty("no segments".into()),
+        None => Ok(()),
+    }
+}
+
+fn uploaded<T: Pod + Send + Sync>(backend: &CudaBackend, data: &[T]) -> Result<CudaBuffer<T>> {
+    let mut buffer = backend.allocate(data.len())?;
+    backend.upload(data, &mut buffer)?;
+    Ok(buffer)
+}
