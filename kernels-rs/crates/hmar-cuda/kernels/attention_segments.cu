@@ -11,14 +11,7 @@
 // precision too. Larger factors, and scores that are not normalised, take the usual running maximum.
 #include "attention_product.cuh"
 
-constexpr int WIDTH = 64;
-constexpr int TILE = 64;
-constexpr int TILE_BYTES = TILE * WIDTH * 2;
 constexpr int GROUP = 128;
-constexpr float LOG2_E = 1.4426950408889634f;
-constexpr float LN_2 = 0.6931471805599453f;
-// The largest factor without a running maximum.
-constexpr float LARGEST_UNSHIFTED = 64.0f;
 
 // What a group does in an item. Rows are those of a sequence.
 struct alignas(16) Task {
@@ -52,6 +45,14 @@ struct Attention {
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+constexpr int WIDTH = 64;
+constexpr int TILE = 64;
+constexpr int TILE_BYTES = TILE * WIDTH * 2;
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr float LN_2 = 0.6931471805599453f;
+// The largest factor without a running maximum.
+constexpr float LARGEST_UNSHIFTED = 64.0f;
 
 // Tells the compiler that all lanes have the same: products may only be started where no lane can stay away.
 __device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }

@@ -1,6 +1,7 @@
 //! Multi-head attention.
 
 mod forward;
+mod plain;
 mod schedule;
 mod tiles;
 
@@ -14,7 +15,7 @@ use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 
-use self::forward::{Plan, Rows};
+use self::forward::{Inputs, Plan};
 use self::tiles::Sight;
 
 pub use self::forward::AttentionForward;
@@ -59,7 +60,9 @@ pub(crate) fn attention(
     };
     if shape.head_width == forward::HEAD_WIDTH && forward::is_there(backend) {
         let plan = backend.attention_plans.get(backend, &shape)?;
-        return plan.run(backend, Rows { features: qkv, rows: shape.rows }, scores, out, None);
+        let [sequences, queries, heads] = plan.shape();
+        return plan
+            .run(backend, Inputs::new([sequences, shape.rows, queries, heads], qkv, scores, out, None));
     }
     let one = Attention { backend, shape: &shape, qkv, factors, scale, out_rows, start };
     shape.spans.iter().try_for_each(|span| match (backend.precision(), factors) {

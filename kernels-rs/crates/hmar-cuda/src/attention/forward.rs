@@ -4,8 +4,9 @@ use bytemuck::{Pod, Zeroable};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{Backend, Precision, Scores};
 
+use super::plain::PlainPlan;
 use super::schedule::Schedule;
-use super::tiles::{Pattern, Sight};
+use super::tiles::{Pattern, Sight, TILE};
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
@@ -14,9 +15,6 @@ use crate::tensor_map::TensorMap;
 
 /// The one head width there are such kernels for.
 pub(super) const HEAD_WIDTH: usize = 64;
-
-/// Rows of a tile.
-const TILE: usize = 64;
 
 /// Tiles of a launch from which on blocks of three groups keep the multiprocessors busy, for each of these.
 const TILES_FOR_GROUPS: usize = 4;
@@ -66,11 +64,42 @@ struct Arguments {
 
 impl Argument for Arguments {}
 
-/// Queries, keys and values of a launch: `[sequences, rows, 3, heads, 64]`, of which queries may be elsewhere.
-pub(super) struct Rows<'a> {
-    pub features: &'a CudaFeatures,
+/// What one attention reads and writes.
+pub(super) struct Inputs<'a> {
+    /// `[sequences, rows, 3, heads, 64]`.
+    pub qkv: &'a CudaFeatures,
     /// Of each sequence.
     pub rows: usize,
+    /// A number a head; none where scores are `scale` times the product.
+    pub factors: Option<&'a CudaBuffer<f32>>,
+    pub scale: f32,
+    /// `[sequences, queries, heads, 64]`.
+    pub out: &'a mut CudaFeatures,
+    /// `[sequences, heads, queries]`.
+    pub lse: Option<&'a mut CudaBuffer<f32>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// # Panics
+    /// Where something is shorter than its shape.
+    pub fn new(
+        [sequences, rows, queries, heads]: [usize; 4],
+        qkv: &'a CudaFeatures,
+        scores: Scores<'a, CudaBackend>,
+        out: &'a mut CudaFeatures,
+        lse: Option<&'a mut CudaBuffer<f32>>,
+    ) -> Self {
+        let (factors, scale) = match scores {
+            Scores::Normalized(factors) => (Some(factors), 1.0),
+            Scores::Scaled(scale) => (None, scale),
+        };
+        let width = heads * HEAD_WIDTH;
+        assert!(qkv.len() >= sequences * rows * 3 * width, "all rows are there");
+        assert!(out.len() >= sequences * queries * width, "there is a place for every query's result");
+        assert!(lse.as_ref().is_none_or(|lse| lse.len() >= sequences * heads * queries), "one a query");
+        assert!(factors.is_none_or(|factors| factors.len() >= heads), "one a head");
+        Inputs { qkv, rows, factors, scale, out, lse }
+    }
 }
 
 /// What blocks do in a launch of one shape, on the device.
@@ -113,36 +142,26 @@ impl Plan {
         })
     }
 
-    pub(super) fn run(
-        &self,
-        backend: &CudaBackend,
-        inputs: Rows<'_>,
-        scores: Scores<'_, CudaBackend>,
-        out: &mut CudaFeatures,
-        lse: Option<&mut CudaBuffer<f32>>,
-    ) -> Result<()> {
+    /// Sequences, queries, heads.
+    pub(super) fn shape(&self) -> [usize; 3] {
+        [self.sequences, self.queries, self.heads]
+    }
+
+    pub(super) fn run(&self, backend: &CudaBackend, inputs: Inputs<'_>) -> Result<()> {
         let Plan { kind, sequences, heads, queries, .. } = *self;
         let width = heads * HEAD_WIDTH;
         assert!(self.end <= inputs.rows, "queries and keys lie within the rows");
-        assert!(inputs.features.len() >= sequences * inputs.rows * 3 * width, "all rows are there");
-        assert!(out.len() >= sequences * queries * width, "there is a place for every query's result");
-        assert!(lse.as_ref().is_none_or(|lse| lse.len() >= sequences * heads * queries), "one a query");
-        let (factors, scale) = match scores {
-            Scores::Normalized(factors) => (Some(factors), 1.0),
-            Scores::Scaled(scale) => (None, scale),
-        };
-        assert!(factors.is_none_or(|factors| factors.len() >= heads), "one a head");
         let sizes = [3 * width, inputs.rows, sequences];
-        let map = TensorMap::new(&backend.context, inputs.features, sizes, [HEAD_WIDTH, TILE, 1])?;
+        let map = TensorMap::new(&backend.context, inputs.qkv, sizes, [HEAD_WIDTH, TILE, 1])?;
         let arguments = Arguments {
-            factors: factors.map_or(0, DevicePointer::pointer),
-            out: out.pointer(),
-            lse: lse.map_or(0, |lse| lse.pointer()),
+            factors: inputs.factors.map_or(0, DevicePointer::pointer),
+            out: inputs.out.pointer(),
+            lse: inputs.lse.map_or(0, |lse| lse.pointer()),
             bounds: self.bounds.as_ref().map_or(0, DevicePointer::pointer),
             assignments: self.assignments.pointer(),
             items: self.items.pointer(),
             starts: self.starts.pointer(),
-            scale,
+            scale: inputs.scale,
             heads: heads as i32,
             sequences: sequences as i32,
             query_column: 0,
@@ -153,8 +172,8 @@ impl Plan {
         };
         let launch = backend.launch(kind.name, self.starts.len() - 1, kind.threads)?.shared(kind.shared());
         let launch = launch.overlapping().value(map).value(map).value(map).value(arguments);
-        // SAFETY: the maps end with their tensors; items name assignments, and those rows, that there are; all lengths were
-        // looked at above.
+        // SAFETY: the maps end with their tensors; items name assignments, and those rows, that there are; `Inputs` has looked
+        // at all lengths.
         unsafe { launch.submit() }
     }
 }
@@ -167,15 +186,20 @@ pub struct AttentionForward {
     images: usize,
     heads: usize,
     tokens: usize,
-    plan: Plan,
+    planned: Planned,
+}
+
+enum Planned {
+    Hopper(Plan),
+    Plain(PlainPlan),
 }
 
 impl AttentionForward {
     /// Plans attention for `images` of `segments` (their lengths in tokens, in order) with so many heads of 64.
     ///
     /// # Errors
-    /// `ARGUMENT_OUT_OF_RANGE` for an empty segment or none, `DEVICE_UNAVAILABLE` on a GPU without such kernels,
-    /// `CONFIG_INVALID` where the backend's precision is not bfloat16, `OUT_OF_MEMORY`.
+    /// `ARGUMENT_OUT_OF_RANGE` for an empty segment or none, `CONFIG_INVALID` where the backend's precision is not bfloat16,
+    /// `OUT_OF_MEMORY`.
     pub fn new(
         backend: &CudaBackend,
         images: usize,
@@ -185,8 +209,12 @@ impl AttentionForward {
     ) -> Result<Self> {
         check(backend, segments)?;
         let sight = Sight::of_segments(segments, pattern);
-        let plan = Plan::new(backend, &sight, images, heads)?;
-        Ok(AttentionForward { images, heads, tokens: segments.iter().sum(), plan })
+        let planned = if is_there(backend) {
+            Planned::Hopper(Plan::new(backend, &sight, images, heads)?)
+        } else {
+            Planned::Plain(PlainPlan::new(backend, &sight, images, heads)?)
+        };
+        Ok(AttentionForward { images, heads, tokens: segments.iter().sum(), planned })
     }
 
     /// Queues one attention: `qkv` is `[images, tokens, 3, heads, 64]`, queries, keys and values before any normalisation;
@@ -206,24 +234,22 @@ impl AttentionForward {
         out: &mut CudaFeatures,
         lse: Option<&mut CudaBuffer<f32>>,
     ) -> Result<()> {
-        let name = || format!("attention {}×{} in segments, {} heads", self.images, self.tokens, self.heads);
-        let inputs = Rows { features: qkv, rows: self.tokens };
-        backend.measured(name, || self.plan.run(backend, inputs, scores, out, lse))
+        let AttentionForward { images, heads, tokens, ref planned } = *self;
+        let inputs = Inputs::new([images, tokens, tokens, heads], qkv, scores, out, lse);
+        let name = || format!("attention {images}×{tokens} in segments, {heads} heads");
+        backend.measured(name, || match planned {
+            Planned::Hopper(plan) => plan.run(backend, inputs),
+            Planned::Plain(plan) => plan.run(backend, inputs),
+        })
     }
 }
 
-/// Whether there are kernels for segments.
+/// Whether there are Hopper's kernels for segments.
 pub(super) fn is_there(backend: &CudaBackend) -> bool {
     backend.context.capability == (9, 0) && backend.precision() == Precision::Bf16
 }
 
 fn check(backend: &CudaBackend, segments: &[usize]) -> Result<()> {
-    if backend.context.capability != (9, 0) {
-        let (major, minor) = backend.context.capability;
-        return Err(Error::new(Code::DeviceUnavailable, "Attention over segments has no kernel for this GPU.")
-            .found(format!("compute capability {major}.{minor}"))
-            .expected("9.0"));
-    }
     if backend.precision() != Precision::Bf16 {
         return Err(Error::new(Code::ConfigInvalid, "Attention over segments is made in bfloat16.")
             .found("float32")
@@ -241,7 +267,7 @@ fn check(backend: &CudaBackend, segments: &[usize]) -> Result<()> {
     }
 }
 
-fn uploaded<T: Pod + Send + Sync>(backend: &CudaBackend, data: &[T]) -> Result<CudaBuffer<T>> {
+pub(super) fn uploaded<T: Pod + Send + Sync>(backend: &CudaBackend, data: &[T]) -> Result<CudaBuffer<T>> {
     let mut buffer = backend.allocate(data.len())?;
     backend.upload(data, &mut buffer)?;
     Ok(buffer)

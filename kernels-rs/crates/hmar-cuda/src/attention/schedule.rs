@@ -101,7 +101,11 @@ impl Assignment {
 
     /// One tile whose keys are one step, of as many neighbouring heads as there are groups.
     fn of_heads(tile: &Tile, groups: usize) -> Self {
-        Assignment::apart((0..groups).map(|head| Task::new(tile, head, head, groups)).collect(), groups, groups)
+        Assignment::apart(
+            (0..groups).map(|head| Task::new(tile, head, head, groups)).collect(),
+            groups,
+            groups,
+        )
     }
 
     fn apart(mut tasks: Vec<Task>, groups: usize, heads: usize) -> Self {
@@ -223,7 +227,8 @@ mod tests {
             for segments in [&PYRAMID[..], &[36], &[1], &[700, 1, 1, 64]] {
                 for groups in [1, 3] {
                     let schedule = schedule(segments, pattern, groups);
-                    let tiles: usize = Sight::of_segments(segments, pattern).chains().iter().map(Vec::len).sum();
+                    let tiles: usize =
+                        Sight::of_segments(segments, pattern).chains().iter().map(Vec::len).sum();
                     let done = done(&schedule);
                     assert_eq!(done.len(), 5 * 7 * tiles, "{segments:?} {pattern:?} {groups}");
                     assert_eq!(done.iter().collect::<HashSet<_>>().len(), done.len());
@@ -248,8 +253,7 @@ mod tests {
     #[test]
     fn blocks_end_together() {
         for pattern in [Pattern::Diagonal, Pattern::Causal] {
-            let schedule =
-                Schedule::new(&Sight::of_segments(&PYRAMID, pattern).chains(), 64, 16, 3, 132);
+            let schedule = Schedule::new(&Sight::of_segments(&PYRAMID, pattern).chains(), 64, 16, 3, 132);
             let load = |bounds: &[i32]| -> usize {
                 let items = &schedule.items[bounds[0] as usize..bounds[1] as usize];
                 items.iter().map(|item| schedule.assignments[item[0] as usize].cost).sum()
