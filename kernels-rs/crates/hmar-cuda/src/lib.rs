@@ -37,7 +37,7 @@ pub use buffer::CudaBuffer;
 pub use context::MemoryUse;
 pub use devices::{CudaDevice, devices};
 pub use features::CudaFeatures;
-pub use graph::{CudaMark, CudaRecording};
+pub use graph::{CudaInstant, CudaMark, CudaRecording};
 pub use group_sums::CudaGroupSums;
 pub use kernels::{Resources, kernel_names, resources};
 pub use matrix::{CudaMatrix, CudaMatrixBuilder, Elements};
