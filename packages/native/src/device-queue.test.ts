@@ -31,7 +31,13 @@ describe('DeviceQueue', () => {
     queue.attention(shape)
     queue.buffer('f32', 3)
     await queue.close()
-    expect(fake.calls).toEqual(['open cuda:0', 'plan diagonal', 'close attention', 'close buffer', 'close queue'])
+    expect(fake.calls).toEqual([
+      'open cuda:0',
+      'plan diagonal',
+      'close attention',
+      'close buffer',
+      'close queue',
+    ])
     expect(() => queue.mark()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
   })
 
