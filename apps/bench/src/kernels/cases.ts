@@ -1,7 +1,7 @@
 import type { AttentionShape } from '@hmar/native'
 
 /** Pictures' pixels along a side, by which pyramids and batches are named. */
-export const resolutions = [256, 512, 1024] as const
+const resolutions = [256, 512, 1024] as const
 
 export type Resolution = (typeof resolutions)[number]
 
@@ -15,7 +15,7 @@ const pyramids: Readonly<Record<Resolution, readonly number[]>> = {
 const images: Readonly<Record<Resolution, number>> = { 256: 64, 512: 16, 1024: 4 }
 
 /** d16's. */
-export const heads = 16
+const heads = 16
 
 /** An attention over a pyramid. */
 export interface KernelCase {

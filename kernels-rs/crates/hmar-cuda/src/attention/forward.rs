@@ -17,7 +17,7 @@ use crate::tensor_map::TensorMap;
 pub(super) const HEAD_WIDTH: usize = 64;
 
 /// Tiles of a launch from which on blocks of three groups keep the multiprocessors busy, for each of these.
-const TILES_FOR_GROUPS: usize = 4;
+const TILES_FOR_GROUPS: usize = 5;
 
 /// A kernel: its groups of queries and what it takes.
 struct Kind {
