@@ -8,6 +8,8 @@ export type { Arithmetic, CancelToken, Dtype } from './binding-types.js'
 export { type CancellationOptions, callNative, withCancellation } from './cancellation.js'
 export { findTokenizerFile, isFile, isFolder, namedFile } from './checkpoint-folder.js'
 export { type ConversionSummary, type ConvertOptions, convertCheckpoint } from './convert-checkpoint.js'
+export { DeviceBuffer, type DeviceNumbers } from './device-buffer.js'
+export { DeviceQueue, type Instant } from './device-queue.js'
 export { type Device, type DeviceReport, inspectDevices, resolveDevice } from './devices.js'
 export {
   type CheckpointReport,
@@ -19,6 +21,7 @@ export { type LoadOptions, type LoadProgress, loadNative, loadOptionsShape } fro
 export { listenerSchema, modeSchema, signalSchema } from './option-schemas.js'
 export type { BytesProgress } from './progress.js'
 export { Resource } from './resource.js'
+export { type AttentionForward, type AttentionShape, SegmentAttention } from './segment-attention.js'
 export { type SynthesizeOptions, synthesizeCheckpoint } from './synthesize-checkpoint.js'
 export { addonVersion } from './version.js'
 export { writeFileAtomically } from './write-file.js'

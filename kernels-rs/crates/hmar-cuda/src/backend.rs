@@ -34,6 +34,7 @@ pub struct CudaBackend {
     pub(crate) batch_invariant: bool,
     images_at_once: usize,
     pub(crate) profile: Profile,
+    pub(crate) attention_plans: attention::Plans,
     scratch: Mutex<CudaBuffer<u8>>,
     /// Where blocks of one kernel count one another; zero between kernels.
     pub(crate) arrivals: CudaBuffer<u32>,
@@ -56,6 +57,7 @@ impl CudaBackend {
             batch_invariant: false,
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
+            attention_plans: attention::Plans::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
             arrivals: CudaBuffer::zeroed(&context, 1)?,
             library: Library::open(&context)?,
