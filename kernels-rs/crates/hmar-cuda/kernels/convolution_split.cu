@@ -2,7 +2,7 @@
 // every multiprocessor. Their sums meet in shared memory in a fixed order.
 #include <cooperative_groups.h>
 
-#include "convolution_boxes.cuh"
+#include "convolution_split.cuh"
 
 namespace cg = cooperative_groups;
 
@@ -32,7 +32,7 @@ template <int PITCH, typename Block>
 __device__ __forceinline__ void finish(const Block& block, float* results, int split, int first, int last) {
   constexpr int FOURS = Block::TILES * 2;
   const Layer& layer = block.layer;
-  for (int i = first * FOURS + threadIdx.x; i < last * FOURS; i += Block::THREADS) {
+  for (int i = first * FOURS + threadIdx.x; i < last * FOURS; i += THREADS) {
     int row = i / FOURS, four = i % FOURS * 4, output = block.part.output + four;
     int pixel = block.part.pixel(layer, row / COLUMNS, row % COLUMNS);
     float4* own = reinterpret_cast<float4*>(results + row * PITCH + four);
@@ -64,9 +64,9 @@ template <int PITCH, typename Block>
 __device__ __forceinline__ void add_groups(const Block& block, const float* results, int first, int last) {
   const Layer& layer = block.layer;
   if (layer.sums == nullptr) return;
-  block.meet();
+  meet(0);
   int width = layer.outputs / CHANNEL_GROUPS;
-  for (int group = threadIdx.x / 32; group < block.channel_groups(); group += Block::THREADS / 32) {
+  for (int group = threadIdx.x / 32; group < block.channel_groups(); group += THREADS / 32) {
     float sum = 0, squares = 0;
     for (int j = threadIdx.x % 32; j < (last - first) * width; j += 32) {
       float x = results[(first + j / width) * PITCH + group * width + j % width];
@@ -82,8 +82,8 @@ __device__ __forceinline__ void add_groups(const Block& block, const float* resu
 template <int OUTPUTS, int INPUT_SLOTS, int WEIGHT_SLOTS>
 __device__ __forceinline__ void convolve(const TensorMap& pictures, const TensorMap& weights, const Layer& layer,
                                          int split) {
-  using Block = Block<1, OUTPUTS, INPUT_SLOTS, WEIGHT_SLOTS, 1>;
-  constexpr int PITCH = OUTPUTS + 4, PIXELS = Block::ROWS * COLUMNS;
+  using Block = Block<OUTPUTS, INPUT_SLOTS, WEIGHT_SLOTS>;
+  constexpr int PITCH = OUTPUTS + 4, PIXELS = ROWS * COLUMNS;
   static_assert(PIXELS * PITCH * 4 <= INPUT_SLOTS * Block::INPUT_BYTES + WEIGHT_SLOTS * Block::WEIGHT_BYTES,
                 "the results fit where the operands were");
   extern __shared__ unsigned char memory[];
@@ -99,8 +99,8 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
   // The same for a whole group, which the compiler cannot know.
   bool multiplies = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0) == 0;
   if (multiplies) {
-    block.multiply(0);
-    block.meet();
+    block.multiply();
+    meet(0);
     lay_down<PITCH>(block, results);
   } else if (threadIdx.x == 128) {
     wait_for_earlier();

@@ -1,11 +1,14 @@
 // Draws a token from every row of logits (4.1): guidance, temperature, top-k, top-p, min-p, inverse distribution.
 //
-// One block a row; a thread holds ITEMS neighbouring tokens in registers. Thresholds are found by bisection over the
-// keys' order instead of sorting; masses are summed as integers, and so exactly, whatever the order.
+// One block a row; a thread holds ITEMS neighbouring tokens in registers, and FEW of those that top-k keeps, if they are
+// so few. Thresholds are found by bisection over the keys' order instead of sorting; masses are summed as integers, and
+// so exactly, whatever the order.
 #include "exponential.cuh"
 #include "order.cuh"
 #include "random.cuh"
 #include "settings.cuh"
+
+#include <climits>
 
 // Probabilities in units of 2⁻⁵⁰: those from 2⁻²⁶ on are exact.
 constexpr double MASS_UNITS = 1125899906842624.0;
@@ -64,12 +67,21 @@ __device__ uint32_t keep_top_k(Row<ITEMS>& row, const DrawSettings& settings, in
   int k = settings.top_k;
   if (k == 0 || k >= vocabulary) return largest;
   // The smallest key that fewer than k keys are above is the k-th largest.
-  uint32_t threshold = smallest_key(0, largest, [&](uint32_t key) {
+  uint32_t threshold = largest;
+  for (uint32_t low = 0; low < threshold;) {
+    uint32_t key = low + (threshold - low) / 2;
     int above = 0;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) above += row.keys[i] > key;
-    return block_count(above, memory.tally, turn) < k;
-  });
+    above = block_count(above, memory.tally, turn);
+    if (above < k) {
+      threshold = key;
+    } else {
+      low = key + 1;
+      // These are the k largest: any threshold between them and the rest will do.
+      if (above == k) threshold = low;
+    }
+  }
 #pragma unroll
   for (int i = 0; i < ITEMS; i++)
     if (row.keys[i] < threshold) row.keys[i] = 0;
@@ -93,8 +105,12 @@ __device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, M
     for (int i = 0; i < ITEMS; i++) mass += row.keys[i] <= key ? masses[i] : 0;
     return block_tally(mass, memory.tally, turn);
   };
+  uint32_t complement = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) complement = max(complement, row.keys[i] ? ~row.keys[i] : 0);
+  uint32_t smallest = ~block_max(complement, memory.keys);
   unsigned long long limit = __double2ull_rd((1.0 - p) * MASS_UNITS);
-  uint32_t threshold = smallest_key(1, largest, [&](uint32_t key) { return mass_up_to(key) > limit; });
+  uint32_t threshold = smallest_key(smallest, largest, [&](uint32_t key) { return mass_up_to(key) > limit; });
   unsigned long long below = mass_up_to(threshold - 1);
 
   int equal = 0;
@@ -121,7 +137,78 @@ __device__ void drop_beyond_top_p(Row<ITEMS>& row, double p, uint32_t largest, M
   }
 }
 
+// Lists what is left of the row, in the tokens' order, and drops the rest of it from the stage. Returns how many it is.
 template <int ITEMS>
+__device__ int list_kept(const Row<ITEMS>& row, float* stage, uint16_t* kept, int vocabulary, Memory& memory, int& turn) {
+  int count = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) count += row.keys[i] != 0;
+  int at = block_sum_before(count, memory.counts);
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    int token = threadIdx.x * ITEMS + i;
+    if (row.keys[i] != 0) {
+      kept[at++] = token;
+    } else if (token < vocabulary) {
+      stage[staged<ITEMS>(token)] = -INFINITY;
+    }
+  }
+  return block_count(count, memory.tally, turn);
+}
+
+// Weighs what is left, drops what top-p and min-p do, and draws. `token_of` and `place_of` tell an item's token and its
+// place in the stage.
+template <int ITEMS, typename TokenOf, typename PlaceOf>
+__device__ void draw_from(Row<ITEMS>& row, uint32_t largest, const DrawSettings& settings, float* stage,
+                          uint32_t* tokens, float* confidence, int positions, Memory& memory, int& drawn, int& turn,
+                          TokenOf token_of, PlaceOf place_of) {
+  // A key's number again: the largest logit.
+  uint32_t bits = largest & 0x80000000u ? largest ^ 0x80000000u : ~largest;
+  float highest = __uint_as_float(bits);
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) row.weights[i] = row.keys[i] ? exponential(__fsub_rn(row.logits[i], highest)) : 0;
+  uint32_t before[ITEMS];
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) before[i] = row.keys[i];
+  if (0 < settings.top_p && settings.top_p < 1) drop_beyond_top_p(row, settings.top_p, largest, memory, turn);
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    if (settings.min_p > 0 && (double)row.weights[i] < settings.min_p) {
+      row.keys[i] = 0;
+      row.weights[i] = 0;
+    }
+    if (before[i] != 0 && row.keys[i] == 0) stage[place_of(i)] = -INFINITY;
+  }
+
+  double own = 0;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) own += row.weights[i];
+  double cumulative = block_sum_before(own, memory.weights);
+  double total = block_sum(own, memory.weights);
+  int place = blockIdx.x;
+  uint32_t image = settings.first_image + place / positions;
+  uint32_t word = philox(settings.seed, place % positions, settings.pass, image, TOKEN_DRAW);
+  double goal = (word >> 8) * 0x1p-24 * total;
+  if (threadIdx.x == 0) drawn = INT_MAX;
+  __syncthreads();
+  int first = INT_MAX;
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    cumulative += row.weights[i];
+    if (row.weights[i] > 0 && cumulative > goal) first = min(first, (int)threadIdx.x * ITEMS + i);
+  }
+  atomicMin(&drawn, first);
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < ITEMS; i++) {
+    if (threadIdx.x * ITEMS + i == drawn) {
+      tokens[place] = token_of(i);
+      confidence[place] = (float)(row.weights[i] / total);
+    }
+  }
+}
+
+template <int ITEMS, int FEW>
 __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* settings_on_device, uint32_t* tokens,
                      float* confidence, int positions, int vocabulary, int halves) {
   extern __shared__ float stage[];
@@ -133,60 +220,39 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
   const DrawSettings settings = *settings_on_device;
   size_t other_half = (size_t)gridDim.x * vocabulary;
   logits += (size_t)place * vocabulary;
+  uint16_t* kept = reinterpret_cast<uint16_t*>(stage + staged<ITEMS>(vocabulary) + 1);
 
   Row<ITEMS> row;
   guide(row, logits, other_half, halves == 2, settings, vocabulary);
   uint32_t largest = keep_top_k(row, settings, vocabulary, memory, turn);
-  // A key's number again: the largest logit.
-  uint32_t bits = largest & 0x80000000u ? largest ^ 0x80000000u : ~largest;
-  float highest = __uint_as_float(bits);
-#pragma unroll
-  for (int i = 0; i < ITEMS; i++) row.weights[i] = row.keys[i] ? exponential(__fsub_rn(row.logits[i], highest)) : 0;
-  if (0 < settings.top_p && settings.top_p < 1) drop_beyond_top_p(row, settings.top_p, largest, memory, turn);
-#pragma unroll
-  for (int i = 0; i < ITEMS; i++) {
-    if (settings.min_p > 0 && (double)row.weights[i] < settings.min_p) {
-      row.keys[i] = 0;
-      row.weights[i] = 0;
-    }
-  }
-
-  double own = 0;
-#pragma unroll
-  for (int i = 0; i < ITEMS; i++) own += row.weights[i];
-  double cumulative = block_sum_before(own, memory.weights);
-  double total = block_sum(own, memory.weights);
-  uint32_t image = settings.first_image + place / positions;
-  uint32_t word = philox(settings.seed, place % positions, settings.pass, image, TOKEN_DRAW);
-  double goal = (word >> 8) * 0x1p-24 * total;
-  if (threadIdx.x == 0) drawn = vocabulary;
+  int count = list_kept(row, stage, kept, vocabulary, memory, turn);
   __syncthreads();
-  int first = vocabulary;
+  if (count <= FEW * blockDim.x) {
+    Row<FEW> few;
+    int first = threadIdx.x * FEW;
 #pragma unroll
-  for (int i = 0; i < ITEMS; i++) {
-    int token = threadIdx.x * ITEMS + i;
-    cumulative += row.weights[i];
-    if (row.weights[i] > 0 && cumulative > goal) first = min(first, token);
-    if (token < vocabulary) stage[staged<ITEMS>(token)] = row.keys[i] ? row.logits[i] : -INFINITY;
-  }
-  atomicMin(&drawn, first);
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < ITEMS; i++) {
-    if (threadIdx.x * ITEMS + i == drawn) {
-      tokens[place] = drawn;
-      confidence[place] = (float)(row.weights[i] / total);
+    for (int i = 0; i < FEW; i++) {
+      bool there = first + i < count;
+      few.logits[i] = there ? stage[staged<ITEMS>(kept[first + i])] : -INFINITY;
+      few.keys[i] = there ? ordered(few.logits[i]) : 0;
     }
+    auto token_of = [&](int i) { return kept[first + i]; };
+    auto place_of = [&](int i) { return staged<ITEMS>(kept[first + i]); };
+    draw_from(few, largest, settings, stage, tokens, confidence, positions, memory, drawn, turn, token_of, place_of);
+  } else {
+    auto token_of = [&](int i) { return threadIdx.x * ITEMS + i; };
+    auto place_of = [&](int i) { return staged<ITEMS>(threadIdx.x * ITEMS + i); };
+    draw_from(row, largest, settings, stage, tokens, confidence, positions, memory, drawn, turn, token_of, place_of);
   }
   for (int token = threadIdx.x; token < vocabulary; token += blockDim.x) logits[token] = stage[staged<ITEMS>(token)];
 }
 
-#define DRAW(items)                                                                                                 \
+#define DRAW(items, few)                                                                                            \
   extern "C" __global__ void __launch_bounds__(512)  draw_tokens_##items(                                           \
       float* logits, const uint8_t* only, const DrawSettings* settings, uint32_t* tokens, float* confidence,        \
       int positions, int vocabulary, int halves) {                                                                  \
-    draw<items>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);                         \
+    draw<items, few>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);                         \
   }
 
-DRAW(4)
-DRAW(16)
+DRAW(4, 1)
+DRAW(16, 4)

@@ -159,6 +159,10 @@ impl Backend for CudaBackend {
         self.new_features(length)
     }
 
+    fn allocate_overlapping(&self, features: [usize; 2], floats: usize) -> Result<Overlapping<Self>> {
+        self.new_overlapping(features, floats)
+    }
+
     fn feature_bytes(&self) -> usize {
         self.bytes_of_feature()
     }

@@ -28,6 +28,12 @@ impl<T> CudaBuffer<T> {
         Ok(CudaBuffer { memory: Memory::zeroed(context, bytes)?, length, element: PhantomData })
     }
 
+    /// So many elements at the start of memory that is shared.
+    pub(crate) fn part(whole: &Arc<Memory>, length: usize) -> Self {
+        let memory = Memory::part(whole, 0, length * size_of::<T>());
+        CudaBuffer { memory, length, element: PhantomData }
+    }
+
     /// Elements.
     pub fn len(&self) -> usize {
         self.length

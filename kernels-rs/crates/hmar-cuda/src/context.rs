@@ -155,6 +155,8 @@ pub(crate) struct Memory {
     pointer: CUdeviceptr,
     bytes: usize,
     context: Arc<Context>,
+    /// What it is a part of, if it is not its own.
+    whole: Option<Arc<Memory>>,
 }
 
 impl Memory {
@@ -183,11 +185,18 @@ impl Memory {
         };
         let now = context.allocated.fetch_add(bytes, Ordering::Relaxed) + bytes;
         context.peak.fetch_max(now, Ordering::Relaxed);
-        let memory = Memory { pointer, bytes, context: context.clone() };
+        let memory = Memory { pointer, bytes, context: context.clone(), whole: None };
         // SAFETY: the range is the memory just allocated.
         let zeroed = unsafe { result::memset_d8_async(pointer, 0, bytes, context.queue().cu_stream()) };
         context.check("clear memory", zeroed)?;
         Ok(memory)
+    }
+
+    /// A part of memory that several share.
+    pub(crate) fn part(whole: &Arc<Memory>, start: usize, bytes: usize) -> Self {
+        assert!(start + bytes <= whole.bytes, "it lies within");
+        let pointer = whole.pointer + start as CUdeviceptr;
+        Memory { pointer, bytes, context: whole.context.clone(), whole: Some(Arc::clone(whole)) }
     }
 
     pub(crate) fn pointer(&self) -> CUdeviceptr {
@@ -205,6 +214,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if self.whole.is_some() {
+            return;
+        }
         self.context.allocated.fetch_sub(self.bytes, Ordering::Relaxed);
         if self.context.enter().is_err() {
             return;

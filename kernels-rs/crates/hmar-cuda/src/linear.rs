@@ -1,9 +1,12 @@
 //! Linear layers: products with the endings of the blocks.
 
+mod tiles;
+
 use half::bf16;
 use hmar_error::Result;
 use hmar_ops::{LinearOutput, MatrixShape, Normalized};
 
+use self::tiles::Tiles;
 use crate::backend::{CudaBackend, SCRATCH};
 use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
@@ -58,7 +61,9 @@ pub(crate) fn linear(
     let MatrixShape { outputs, inputs, .. } = shape;
     let tensor_cores = weight.elements() != Elements::F32 && inputs % 8 == 0 && outputs % 2 == 0;
     let many = rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS;
+    let tiles = Tiles::choose(backend, rows, weight, &out).filter(|_| tensor_cores);
     if let Some(library) = &backend.library
+        && tiles.is_none()
         && tensor_cores
         && (many || backend.batch_invariant || weight.elements() == Elements::E4m3)
         && outputs.is_multiple_of(8)
@@ -71,6 +76,9 @@ pub(crate) fn linear(
         linear(backend, rows, input, weight, bias, out)?;
         let Normalized { scale, shift, out } = next;
         return norm::modulated_norm(backend, grouping, outputs, residual, scale, shift, out);
+    }
+    if let Some(tiles) = tiles {
+        return tiles.multiply(backend, rows, input, weight, bias, out);
     }
     if !tensor_cores {
         let grid = (outputs.div_ceil(PLAIN), rows.div_ceil(PLAIN));

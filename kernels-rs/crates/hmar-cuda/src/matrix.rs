@@ -52,6 +52,8 @@ pub struct CudaMatrix {
     scales: Option<Memory>,
     /// The same weights for convolutions of enlarged pictures, once there was one.
     folded: OnceLock<Memory>,
+    /// The same weights in the order that a convolution uses them in, once there was one that needs it.
+    packed: OnceLock<Memory>,
 }
 
 impl CudaMatrix {
@@ -72,6 +74,10 @@ impl CudaMatrix {
 
     pub(crate) fn folded(&self) -> &OnceLock<Memory> {
         &self.folded
+    }
+
+    pub(crate) fn packed(&self) -> &OnceLock<Memory> {
+        &self.packed
     }
 
     /// Bytes the weights take.
@@ -113,7 +119,8 @@ impl CudaBackend {
         let elements = Elements::from(precision);
         let length = shape.outputs * shape.inputs * shape.taps;
         let memory = Memory::zeroed(&self.context, length * elements.width())?;
-        let matrix = CudaMatrix { memory, shape, elements, scales: None, folded: OnceLock::new() };
+        let (folded, packed) = (OnceLock::new(), OnceLock::new());
+        let matrix = CudaMatrix { memory, shape, elements, scales: None, folded, packed };
         Ok(CudaMatrixBuilder { matrix, staging: self.staging.clone(), sent: 0, quantizer: None })
     }
 

@@ -46,9 +46,10 @@ pub(crate) fn draw_tokens(
     let items = tokens_of_a_thread(vocabulary);
     let threads = threads("codes", vocabulary, items)?;
     let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?;
-    let staged = vocabulary + vocabulary.div_ceil(items);
+    // The logits, apart by the threads they belong to, and the tokens that top-k keeps.
+    let staged = vocabulary + vocabulary.div_ceil(items) + 1;
     let launch = launch
-        .shared(staged * size_of::<f32>())
+        .shared(staged * size_of::<f32>() + vocabulary * size_of::<u16>())
         .write(logits)
         .read_optional(only)
         .read(settings)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Pod;
 use hmar_error::Result;
-use hmar_ops::Backend;
+use hmar_ops::{Backend, Overlapping};
 
 /// Allocates on a device, and counts.
 pub(crate) struct Allocator<'a, B: Backend> {
@@ -29,6 +29,12 @@ impl<'a, B: Backend> Allocator<'a, B> {
         let features = self.backend.allocate_features(length)?;
         self.count(length * self.backend.feature_bytes());
         Ok(features)
+    }
+
+    pub(crate) fn allocate_overlapping(&self, features: [usize; 2], floats: usize) -> Result<Overlapping<B>> {
+        let overlapping = self.backend.allocate_overlapping(features, floats)?;
+        self.count(overlapping.bytes);
+        Ok(overlapping)
     }
 
     fn count(&self, bytes: usize) {

@@ -6,7 +6,7 @@ mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, Modulation, Path, PathBuffers, Rows, Span};
+use hmar_ops::{Backend, LinearOutput, Modulation, Overlapping, Path, PathBuffers, Rows, Span};
 
 use self::block::{Block, Norm};
 pub(crate) use self::cache::Cache;
@@ -50,12 +50,16 @@ pub(crate) struct Activations<B: Backend> {
 
 impl<B: Backend> Activations<B> {
     pub(crate) fn allocate(memory: &Allocator<'_, B>, config: &ModelConfig, rows: usize) -> Result<Self> {
+        // Logits are made when the blocks are done with theirs.
+        let of_blocks = [rows * 3 * config.width, rows * config.mlp_ratio * config.width];
+        let Overlapping { features: [qkv, hidden], floats: logits, .. } =
+            memory.allocate_overlapping(of_blocks, rows * config.codebook_size)?;
         Ok(Activations {
             residual: memory.allocate(rows * config.width)?,
             normed: memory.allocate_features(rows * config.width)?,
-            qkv: memory.allocate_features(rows * 3 * config.width)?,
-            hidden: memory.allocate_features(rows * config.mlp_ratio * config.width)?,
-            logits: memory.allocate(rows * config.codebook_size)?,
+            qkv,
+            hidden,
+            logits,
         })
     }
 }

@@ -353,6 +353,19 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// As [`Backend::allocate`].
     fn allocate_features(&self, length: usize) -> Result<Self::Features>;
 
+    /// Activations of two lengths, and so many numbers that may lie in the same memory: what is in the ones is lost when
+    /// the other is written.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`
+    fn allocate_overlapping(&self, [first, second]: [usize; 2], floats: usize) -> Result<Overlapping<Self>> {
+        Ok(Overlapping {
+            features: [self.allocate_features(first)?, self.allocate_features(second)?],
+            floats: self.allocate(floats)?,
+            bytes: (first + second) * self.feature_bytes() + floats * size_of::<f32>(),
+        })
+    }
+
     /// Bytes of one activation.
     fn feature_bytes(&self) -> usize;
 
@@ -683,6 +696,16 @@ pub struct Masking<'a, B: Backend> {
     pub mask: &'a B::Buffer<u8>,
     /// `[width]`
     pub embedding: &'a B::Buffer<f32>,
+}
+
+/// What [`Backend::allocate_overlapping`] gives.
+pub struct Overlapping<B: Backend> {
+    /// Activations.
+    pub features: [B::Features; 2],
+    /// What may lie where they do.
+    pub floats: B::Buffer<f32>,
+    /// Bytes that all of it takes.
+    pub bytes: usize,
 }
 
 /// Arguments of [`Backend::group_norm`].

@@ -11,7 +11,7 @@ use crate::kernels::{DevicePointer, Place, Within};
 use crate::matrix::CudaMatrix;
 use crate::tensor_map::TensorMap;
 
-/// Columns of a block's rectangle of pixels; its rows are 8 for every group of warps that multiplies.
+/// The rectangle of pixels that a block makes at a time.
 const COLUMNS: usize = 16;
 const ROWS: usize = 8;
 
@@ -19,11 +19,13 @@ const ROWS: usize = 8;
 const DEPTH: usize = 64;
 
 /// Kernels of 2×2 that stand for one of 3×3 on an enlarged picture: 4 taps for each of 4 places.
-const FOLDED_TAPS: usize = 16;
+const FOLDED_TAPS: usize = 4;
+const PLACES: usize = 4;
 
 const THREADS: usize = 256;
 
-/// Blocks of a cluster that make neighbouring rectangles with the same weights.
+/// Threads of `convolution_tiles`, and blocks of a cluster, which have the same weights.
+const TILE_THREADS: usize = 384;
 const SHARE: usize = 2;
 
 /// Blocks that divide what is summed, at most: as many as every GPU with clusters takes.
@@ -33,23 +35,34 @@ const LARGEST_SPLIT: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Block {
     outputs: usize,
-    groups: usize,
     input_slots: usize,
     weight_slots: usize,
-    /// Time of a multiprocessor for a block, relative to others: large ones read less, small ones more.
+    /// Time of a multiprocessor for a rectangle, relative to others.
     cost: f64,
 }
 
-const NARROW: Block = Block { outputs: 16, groups: 1, input_slots: 2, weight_slots: 6, cost: 0.2 };
-const SMALL: Block = Block { outputs: 80, groups: 1, input_slots: 2, weight_slots: 6, cost: 0.6 };
-const LARGE: Block = Block { outputs: 160, groups: 1, input_slots: 2, weight_slots: 3, cost: 1.0 };
+const NARROW: Block = Block { outputs: 16, input_slots: 6, weight_slots: 18, cost: 0.2 };
+const SMALL: Block = Block { outputs: 80, input_slots: 4, weight_slots: 10, cost: 0.6 };
+const LARGE: Block = Block { outputs: 160, input_slots: 2, weight_slots: 8, cost: 1.0 };
+
+/// Where blocks divide what is summed, two share a multiprocessor.
+const SPLIT: Block = Block { outputs: 80, input_slots: 2, weight_slots: 6, cost: 0.6 };
 
 /// How a convolution is cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Boxes {
     block: Block,
-    /// Blocks that divide what is summed; where it is 1, [`SHARE`] have the same weights.
+    /// Blocks that divide what is summed; where it is 1, blocks stay for many rectangles.
     split: usize,
+}
+
+/// The kernel that a convolution's kernel becomes: its rows and columns.
+fn kernel(walk: Walk, taps: usize) -> usize {
+    match (walk, taps) {
+        (Walk::Upsample, _) => 2,
+        (_, 1) => 1,
+        _ => 3,
+    }
 }
 
 impl Boxes {
@@ -59,48 +72,38 @@ impl Boxes {
         if matrix.outputs <= NARROW.outputs {
             return whole(NARROW);
         }
-        let rounds = |block: Block| {
-            whole(block).count(shape, matrix.outputs).div_ceil(multiprocessors) as f64 * block.cost
-        };
-        let best = if rounds(SMALL) < rounds(LARGE) { SMALL } else { LARGE };
         let split = split(multiprocessors, shape, matrix);
-        if split > 1 { Boxes { block: SMALL, split } } else { whole(best) }
+        if split > 1 {
+            return Boxes { block: SPLIT, split };
+        }
+        let time = |block: Block| {
+            let clusters = multiprocessors / SHARE;
+            whole(block).shares(shape, matrix.outputs).div_ceil(clusters) as f64 * block.cost
+        };
+        whole(if time(SMALL) < time(LARGE) { SMALL } else { LARGE })
     }
 
     /// Rectangles of a picture, and places of an enlarged one's pixels.
-    fn parts(&self, shape: ConvolutionShape) -> usize {
-        let places = if shape.walk == Walk::Upsample { 4 } else { 1 };
-        places * shape.side.div_ceil(COLUMNS) * shape.side.div_ceil(ROWS * self.block.groups)
+    fn parts(shape: ConvolutionShape) -> usize {
+        places(shape) * shape.side.div_ceil(COLUMNS) * shape.side.div_ceil(ROWS)
     }
 
-    /// Blocks of a convolution that are not split.
+    /// Blocks of a convolution, each with a rectangle, that are not split.
     fn count(&self, shape: ConvolutionShape, outputs: usize) -> usize {
-        shape.images * self.parts(shape) * outputs.div_ceil(self.block.outputs)
+        shape.images * Boxes::parts(shape) * outputs.div_ceil(self.block.outputs)
     }
 
-    /// All blocks, in whole clusters.
-    fn grid(&self, shape: ConvolutionShape, outputs: usize) -> usize {
-        if self.split > 1 {
-            return self.count(shape, outputs) * self.split;
-        }
-        let places = if shape.walk == Walk::Upsample { 4 } else { 1 };
-        let rectangles = shape.images * self.parts(shape) / places;
-        rectangles.next_multiple_of(SHARE) * places * outputs.div_ceil(self.block.outputs)
+    /// What clusters take one after another.
+    fn shares(&self, shape: ConvolutionShape, outputs: usize) -> usize {
+        let rectangles = shape.images * Boxes::parts(shape) / places(shape);
+        rectangles.div_ceil(SHARE) * places(shape) * outputs.div_ceil(self.block.outputs)
     }
 
     /// Parts in which the sums of a picture's groups of channels are made; 0 where blocks do not make whole groups.
     fn sum_parts(&self, shape: ConvolutionShape, outputs: usize) -> usize {
         let whole = outputs.is_multiple_of(GROUPS)
             && (outputs <= self.block.outputs || self.block.outputs.is_multiple_of(outputs / GROUPS));
-        if whole { self.parts(shape) * self.split } else { 0 }
-    }
-
-    /// Bytes of shared memory, which begins at a multiple of 1,024 inside of it.
-    fn shared(&self) -> usize {
-        let Block { outputs, groups, input_slots, weight_slots, .. } = self.block;
-        let row = DEPTH * size_of::<half::bf16>();
-        let inputs = input_slots * (ROWS * groups + 2) * COLUMNS * row;
-        inputs + weight_slots * outputs * row + 1024
+        if whole { Boxes::parts(shape) * self.split } else { 0 }
     }
 
     pub(super) fn convolve(
@@ -114,55 +117,66 @@ impl Boxes {
         let Results { residual, out, sums } = results;
         let ConvolutionShape { images, side, walk } = shape;
         let MatrixShape { outputs, inputs, taps } = weight.shape();
-        let rows = ROWS * self.block.groups;
-        let kernel = match (walk, taps) {
-            (Walk::Upsample, _) => 2,
-            (_, 1) => 1,
-            _ => 3,
+        let Block { outputs: width, input_slots, weight_slots, .. } = self.block;
+        let kernel = kernel(walk, taps);
+        let splits = self.split > 1;
+
+        // The whole margin where a rectangle is brought once, that above and below where it is brought for each column.
+        let columns = if splits { COLUMNS } else { COLUMNS + kernel - 1 };
+        let pictures = [inputs, side, side, images];
+        let pictures =
+            TensorMap::new(&backend.context, input, pictures, [DEPTH, columns, ROWS + kernel - 1, 1])?;
+        let packs = !splits && kernel > 1 && (1..=DEPTH / 2).contains(&(inputs % DEPTH));
+        let weights: Place = match walk {
+            _ if packs => packed(backend, weight, walk)?.at(0),
+            Walk::Upsample => folded(backend, weight)?.at(0),
+            _ => weight.at(0),
         };
-        let pictures = TensorMap::new(
-            &backend.context,
-            input,
-            [inputs, side, side, images],
-            [DEPTH, COLUMNS, rows + kernel - 1, 1],
-        )?;
-        let (name, cluster) = match self.split {
-            1 => (format!("convolution_boxes_{}x{}", self.block.outputs, self.block.groups), SHARE),
-            split => (format!("convolution_split_{}", self.block.outputs), split),
+        let sizes = match (packs, walk) {
+            (true, _) => [packed_steps(inputs, kernel * kernel) * DEPTH, places(shape), outputs],
+            (_, Walk::Upsample) => [inputs, PLACES * FOLDED_TAPS, outputs],
+            _ => [inputs, taps, outputs],
         };
-        let brought_by_one = if self.split > 1 { self.block.outputs } else { self.block.outputs / SHARE };
-        let weight_box = [DEPTH, 1, brought_by_one];
-        let weights = if walk == Walk::Upsample {
-            let folded = folded(backend, weight)?;
-            TensorMap::new(&backend.context, folded, [inputs, FOLDED_TAPS, outputs], weight_box)?
-        } else {
-            TensorMap::new(&backend.context, weight, [inputs, taps, outputs], weight_box)?
-        };
+        let weights = TensorMap::new(&backend.context, &weights, sizes, [DEPTH, 1, width])?;
+
         let parts = self.sum_parts(shape, outputs);
         let mut sums: Option<Place> = sums.and_then(|sums| sums.expect(parts).then(|| sums.at(0)));
-        let launch = backend.launch(&name, self.grid(shape, outputs), (self.block.groups + 1) * 128)?;
-        let launch = launch.shared(self.shared()).cluster(cluster).overlapping();
-        let launch = launch.value(pictures).value(weights).read(bias).read_optional(residual).write(out);
-        let launch =
-            launch.write_optional(sums.as_mut()).count(images).count(side).count(inputs).count(outputs);
-        let launch = launch.count(kernel).count(side.div_ceil(COLUMNS)).count(side.div_ceil(rows));
-        let launch = if self.split > 1 { launch.count(self.split) } else { launch };
+        let row = DEPTH * size_of::<half::bf16>();
+        let rectangle = if splits { (ROWS + 2) * COLUMNS } else { (ROWS + 2) * (COLUMNS + 2) } * row;
+        // It begins at a multiple of 1,024 inside of the shared memory, and so does each rectangle.
+        let shared = input_slots * rectangle.next_multiple_of(1024) + weight_slots * width * row + 1024;
+        let launch = if splits {
+            let grid = self.count(shape, outputs) * self.split;
+            backend.launch(&format!("convolution_split_{width}"), grid, THREADS)?.cluster(self.split)
+        } else {
+            let clusters = (backend.context.multiprocessors / SHARE).min(self.shares(shape, outputs));
+            let name = format!("convolution_tiles_{width}");
+            backend.launch(&name, clusters * SHARE, TILE_THREADS)?.cluster(SHARE)
+        };
+        let launch = launch.shared(shared).overlapping().value(pictures).value(weights).read(bias);
+        let launch = launch.read_optional(residual).write(out).write_optional(sums.as_mut());
+        let launch = launch.count(images).count(side).count(inputs).count(outputs).count(kernel);
+        let launch = if splits {
+            launch.count(side.div_ceil(COLUMNS)).count(side.div_ceil(ROWS)).count(self.split)
+        } else {
+            launch.value(i32::from(packs))
+        };
         // SAFETY: the pictures hold `inputs` and `outputs` channels of the shape's pixels; others are neither read nor
         // written, and the maps end with their tensors. The sums have room for every part.
         unsafe { launch.submit() }
     }
 }
 
+/// Places of a pixel in an enlarged picture.
+fn places(shape: ConvolutionShape) -> usize {
+    if shape.walk == Walk::Upsample { PLACES } else { 1 }
+}
+
 /// Blocks that divide what is summed, so that few pixels give work to all multiprocessors.
 fn split(multiprocessors: usize, shape: ConvolutionShape, matrix: MatrixShape) -> usize {
     let MatrixShape { outputs, inputs, taps } = matrix;
-    let columns = match (shape.walk, taps) {
-        (Walk::Upsample, _) => 2,
-        (_, 1) => 1,
-        _ => 3,
-    };
-    let units = inputs.div_ceil(DEPTH) * columns;
-    let blocks = Boxes { block: SMALL, split: 1 }.count(shape, outputs);
+    let units = inputs.div_ceil(DEPTH) * kernel(shape.walk, taps);
+    let blocks = Boxes { block: SPLIT, split: 1 }.count(shape, outputs);
     // The results are stored in fours.
     let open = outputs.is_multiple_of(4);
     let mut split = 1;
@@ -178,7 +192,7 @@ fn folded<'a>(backend: &CudaBackend, weight: &'a CudaMatrix) -> Result<&'a Memor
         return Ok(folded);
     }
     let MatrixShape { outputs, inputs, .. } = weight.shape();
-    let length = outputs * FOLDED_TAPS * inputs;
+    let length = outputs * PLACES * FOLDED_TAPS * inputs;
     let mut folded = Memory::zeroed(&backend.context, length * size_of::<half::bf16>())?;
     let launch = backend.launch("convolution_fold", length.div_ceil(THREADS), THREADS)?;
     let launch = launch.read(weight).write(&mut folded).count(outputs).count(inputs);
@@ -187,6 +201,32 @@ fn folded<'a>(backend: &CudaBackend, weight: &'a CudaMatrix) -> Result<&'a Memor
     // Convolutions read weights before the kernels before them are done.
     backend.synchronize()?;
     Ok(weight.folded().get_or_init(|| folded))
+}
+
+/// Steps of a kernel's weights where 32 channels or fewer are left over: those of two taps are one.
+fn packed_steps(inputs: usize, taps: usize) -> usize {
+    inputs / DEPTH * taps + taps.div_ceil(2)
+}
+
+/// The weights in the order they are used in, made when they are first asked for.
+fn packed<'a>(backend: &CudaBackend, weight: &'a CudaMatrix, walk: Walk) -> Result<&'a Memory> {
+    if let Some(packed) = weight.packed().get() {
+        return Ok(packed);
+    }
+    let MatrixShape { outputs, inputs, taps } = weight.shape();
+    let (source, places, taps) = match walk {
+        Walk::Upsample => (folded(backend, weight)?.at(0), PLACES, FOLDED_TAPS),
+        _ => (weight.at(0), 1, taps),
+    };
+    let length = outputs * places * packed_steps(inputs, taps) * DEPTH;
+    let mut packed = Memory::zeroed(&backend.context, length * size_of::<half::bf16>())?;
+    let launch = backend.launch("convolution_pack", length.div_ceil(THREADS), THREADS)?;
+    let launch = launch.read(&source).write(&mut packed);
+    // SAFETY: the weights have so many places, taps and inputs; the result is as long as was allocated.
+    unsafe { launch.count(outputs).count(places).count(taps).count(inputs).submit()? };
+    // As above.
+    backend.synchronize()?;
+    Ok(weight.packed().get_or_init(|| packed))
 }
 
 impl DevicePointer for Memory {
@@ -224,6 +264,7 @@ mod tests {
     #[test]
     fn large_pictures_take_the_block_that_leaves_fewest_idle() {
         assert_eq!(choice(1, 256, Walk::Same, 160, 160, 9).block, LARGE);
+        assert_eq!(choice(16, 64, Walk::Same, 320, 320, 9).block, LARGE);
         assert_eq!(choice(1, 64, Walk::Same, 320, 320, 9).block, SMALL);
         assert_eq!(choice(4, 256, Walk::Same, 160, 3, 9).block, NARROW);
     }
@@ -244,8 +285,8 @@ mod tests {
     fn clusters_are_whole() {
         let shape = |images| ConvolutionShape { images, side: 24, walk: Walk::Upsample };
         let boxes = Boxes { block: LARGE, split: 1 };
-        // Three images of 2×3 rectangles, four places, two blocks of outputs; one image is already even.
-        assert_eq!(boxes.grid(shape(3), 320), 18 * 4 * 2);
-        assert_eq!(boxes.grid(ConvolutionShape { side: 8, ..shape(3) }, 320), 4 * 4 * 2);
+        // Three images of 2×3 rectangles, four places, two blocks of outputs; an odd number leaves a block idle.
+        assert_eq!(boxes.shares(shape(3), 320), 9 * 4 * 2);
+        assert_eq!(boxes.shares(ConvolutionShape { side: 8, ..shape(3) }, 320), 2 * 4 * 2);
     }
 }

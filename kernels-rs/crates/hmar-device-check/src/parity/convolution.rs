@@ -64,6 +64,9 @@ pub fn checks() -> Vec<Check> {
         (3, 70, Same, 1, 104, 50),
         (1, 64, Upsample, 9, 96, 80),
         (3, 37, Upsample, 9, 72, 160),
+        // Many rectangles one after another.
+        (5, 128, Same, 9, 160, 160),
+        (2, 128, Upsample, 9, 96, 320),
     ];
     let cases = cases.map(|(images, side, walk, taps, inputs, outputs)| Case {
         images,

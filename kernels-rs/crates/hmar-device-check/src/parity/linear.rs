@@ -45,6 +45,14 @@ pub fn checks() -> Vec<Check> {
         let name = format!("project 50×32 → 1024, {precision:?}");
         checks.push(Check::new(name, move |ctx| project(ctx, precision)));
     }
+    // Several rounds of large tiles, of both widths, with edges.
+    for ending in ENDINGS {
+        for (rows, inputs, outputs) in [(5600, 72, 1920), (5590, 72, 1912), (8400, 72, 1920)] {
+            let name = format!("linear {rows}×{inputs} → {outputs}, {ending:?}, tiles");
+            let run = move |ctx: &Ctx| parity(ctx, Precision::Bf16, ending, rows, inputs, outputs);
+            checks.push(Check::new(name, run));
+        }
+    }
     for width in [1024, 1920] {
         for rows in [2, 8, 18, 32, 50, 72, 128, 200, 338, 512, 32_768] {
             for (ending, inputs, outputs) in [

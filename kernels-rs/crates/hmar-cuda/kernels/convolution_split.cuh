@@ -1,10 +1,10 @@
-// What a block of a convolution of channels-last pictures in bfloat16 does on Hopper. It makes a rectangle of pixels 16
-// wide. For every column of the kernel the copy engine brings the rectangle and its rows above and below once; the
+// What a block of a convolution of small pictures does on Hopper. It makes a rectangle of 8 rows of 16 pixels, of a part of
+// what is summed. For every column of the kernel the copy engine brings the rectangle and its rows above and below once; the
 // kernel's rows are windows of it. Enlarging ×2 is four convolutions of 2×2 of the small picture, one for each place of
 // a pixel.
 #pragma once
 
-#include "warpgroup.cuh"
+#include "turns.cuh"
 
 // GroupNorm's.
 constexpr int CHANNEL_GROUPS = 32;
@@ -23,24 +23,11 @@ struct Layer {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// Channels of a step: 128 bytes.
-constexpr int DEPTH = 64;
-constexpr int COLUMNS = 16;
+constexpr int ROWS = 8, COLUMNS = 16;
 constexpr int ROW_BYTES = COLUMNS * DEPTH * 2;
 
-// A place in a ring of slots, and the parity of its turn.
-template <int SLOTS>
-struct Turn {
-  int slot = 0;
-  uint32_t parity = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++slot == SLOTS) {
-      slot = 0;
-      parity ^= 1;
-    }
-  }
-};
+// Threads that multiply; as many more have the operands brought.
+constexpr int THREADS = 128;
 
 // The results a block makes, and its share of what is summed: a unit is a step's channels under a column of the kernel.
 struct Part {
@@ -48,22 +35,22 @@ struct Part {
   int rank, begin, end;  // within the cluster; the units
   int index, count;      // of the image's parts
 
-  // The blocks of a cluster divide what is summed into `split`, or take `share` neighbouring rectangles.
-  __device__ __forceinline__ Part(const Layer& layer, int rows, int outputs, int share, int split) {
+  // The blocks of a cluster divide what is summed.
+  __device__ __forceinline__ Part(const Layer& layer, int outputs, int split) {
     int across = (layer.outputs + outputs - 1) / outputs, phases = layer.kernel == 2 ? 4 : 1;
     int units = (layer.channels + DEPTH - 1) / DEPTH * layer.kernel, tiles = layer.tiles_x * layer.tiles_y;
-    int cluster = share * split, at = blockIdx.x / cluster;
-    rank = blockIdx.x % cluster;
-    begin = rank % split * units / split;
-    end = (rank % split + 1) * units / split;
+    int at = blockIdx.x / split;
+    rank = blockIdx.x % split;
+    begin = rank * units / split;
+    end = (rank + 1) * units / split;
     output = at % across * outputs;
     at /= across;
     phase = at % phases;
-    at = at / phases * share + rank / split;
+    at /= phases;
     x = at % layer.tiles_x * COLUMNS;
-    y = at % tiles / layer.tiles_x * rows;
+    y = at % tiles / layer.tiles_x * ROWS;
     image = at / tiles;
-    index = (at % tiles * phases + phase) * split + rank % split;
+    index = (at % tiles * phases + phase) * split + rank;
     count = tiles * phases * split;
   }
 
@@ -81,11 +68,9 @@ struct Part {
   }
 };
 
-// GROUPS groups of four warps multiply, 8 rows of 16 pixels each; one group more has the operands brought. SHARE blocks
-// of a cluster have the same weights: each has a part of them brought to all.
-template <int GROUPS, int OUTPUTS, int INPUT_SLOTS, int WEIGHT_SLOTS, int SHARE>
+template <int OUTPUTS, int INPUT_SLOTS, int WEIGHT_SLOTS>
 struct Block {
-  static constexpr int ROWS = GROUPS * 8, TILES = OUTPUTS / 8, THREADS = GROUPS * 128;
+  static constexpr int TILES = OUTPUTS / 8;
   static constexpr int INPUT_BYTES = (ROWS + 2) * ROW_BYTES, WEIGHT_BYTES = OUTPUTS * DEPTH * 2;
   static constexpr int BARRIERS = 2 * (INPUT_SLOTS + WEIGHT_SLOTS);
 
@@ -100,24 +85,24 @@ struct Block {
   __device__ __forceinline__ uint32_t weight_empty(int slot) const { return weight_full(WEIGHT_SLOTS + slot); }
 
   __device__ __forceinline__ Block(const Layer& of, int split, uint64_t* barriers, uint32_t memory)
-      : layer(of), part(of, ROWS, OUTPUTS, SHARE, split), barriers(shared_address(barriers)), inputs(memory),
+      : layer(of), part(of, OUTPUTS, split), barriers(shared_address(barriers)), inputs(memory),
         kernels(memory + INPUT_SLOTS * INPUT_BYTES) {}
 
   __device__ __forceinline__ void start_barriers() const {
     for (int slot = 0; slot < INPUT_SLOTS; slot++) {
       start_barrier(input_full(slot), 1);
-      start_barrier(input_empty(slot), GROUPS * 4);
+      start_barrier(input_empty(slot), 4);
     }
     for (int slot = 0; slot < WEIGHT_SLOTS; slot++) {
       start_barrier(weight_full(slot), 1);
-      start_barrier(weight_empty(slot), GROUPS * 4 * SHARE);
+      start_barrier(weight_empty(slot), 4);
     }
     show_barriers();
   }
 
   // One thread's work: it goes ahead of the products as far as there are slots.
   __device__ __forceinline__ void bring_inputs(const TensorMap& pictures) const {
-    Turn<INPUT_SLOTS> input;
+    Place<INPUT_SLOTS> input;
     // Where the kernel's first tap lies: one pixel before; for 2×2 that depends on the enlarged pixel's place.
     int kernel = layer.kernel, before = kernel > 1 ? -1 : 0;
     int first_y = part.y + before + part.phase / 2, first_x = part.x + before + part.phase % 2;
@@ -132,7 +117,7 @@ struct Block {
 
   // Another thread's.
   __device__ __forceinline__ void bring_weights(const TensorMap& weights) const {
-    Turn<WEIGHT_SLOTS> weight;
+    Place<WEIGHT_SLOTS> weight;
     int kernel = layer.kernel;
     for (int unit = part.begin; unit < part.end; unit++) {
       for (int dy = 0; dy < kernel; dy++) {
@@ -140,24 +125,9 @@ struct Block {
         uint32_t slot = kernels + weight.slot * WEIGHT_BYTES, full = weight_full(weight.slot);
         wait_at(weight_empty(weight.slot), weight.parity ^ 1);
         arrive_expecting(full, WEIGHT_BYTES);
-        if constexpr (SHARE == 1) {
-          copy_box(slot, weights, full, channel, tap, part.output);
-        } else {
-          copy_box_to_blocks<SHARE>(slot + part.rank * (WEIGHT_BYTES / SHARE), weights, full, channel, tap,
-                                    part.output + part.rank * (OUTPUTS / SHARE));
-        }
+        copy_box(slot, weights, full, channel, tap, part.output);
         weight.advance();
       }
-    }
-  }
-
-  // Lets all who brought a slot's weights overwrite them.
-  __device__ __forceinline__ void leave_weights(int slot) const {
-    int lane = threadIdx.x % 32;
-    if constexpr (SHARE == 1) {
-      if (lane == 0) arrive(weight_empty(slot));
-    } else {
-      if (lane < SHARE) arrive_at_block(weight_empty(slot), lane);
     }
   }
 
@@ -173,16 +143,16 @@ struct Block {
     commit_products();
   }
 
-  __device__ __forceinline__ void multiply(int group) {
-    Turn<INPUT_SLOTS> input;
-    Turn<WEIGHT_SLOTS> weight;
+  __device__ __forceinline__ void multiply() {
+    Place<INPUT_SLOTS> input;
+    Place<WEIGHT_SLOTS> weight;
     int kernel = layer.kernel, lane = threadIdx.x % 32;
     int add = 0, last_input = 0, last_weight = 0;
     for (int unit = part.begin; unit < part.end; unit++) {
       wait_at(input_full(input.slot), input.parity);
       for (int dy = 0; dy < kernel; dy++) {
         wait_at(weight_full(weight.slot), weight.parity);
-        uint64_t rows = operand(inputs + input.slot * INPUT_BYTES + (group * 8 + dy) * ROW_BYTES);
+        uint64_t rows = operand(inputs + input.slot * INPUT_BYTES + dy * ROW_BYTES);
         uint64_t columns = operand(kernels + weight.slot * WEIGHT_BYTES);
         if (layer.channels - unit / kernel * DEPTH > DEPTH / 2) {
           multiply_step<DEPTH / 16>(rows, columns, add);
@@ -191,9 +161,9 @@ struct Block {
         }
         // All but these are done: what they read may be overwritten.
         wait_for_products<1>();
-        if (add) {
-          leave_weights(last_weight);
-          if (dy == 0 && lane == 0) arrive(input_empty(last_input));
+        if (add && lane == 0) {
+          arrive(weight_empty(last_weight));
+          if (dy == 0) arrive(input_empty(last_input));
         }
         add = 1;
         last_weight = weight.slot;
@@ -204,9 +174,6 @@ struct Block {
     }
     wait_for_products<0>();
   }
-
-  // A barrier for the groups that multiply.
-  __device__ __forceinline__ void meet() const { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
 
   // Groups of channels that the block makes, where sums of groups are asked for: it makes whole ones then.
   __device__ __forceinline__ int channel_groups() const {
