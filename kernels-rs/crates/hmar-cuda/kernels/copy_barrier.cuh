@@ -29,7 +29,7 @@ __device__ __forceinline__ void arrive_at_block(uint32_t barrier, int rank) {
   asm volatile(
       "{.reg .b32 theirs;"
       "mapa.shared::cluster.u32 theirs, %0, %1;"
-      "mbarrier.arrive.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
       "r"(rank)
       : "memory");
 }

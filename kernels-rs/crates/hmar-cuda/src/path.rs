@@ -8,7 +8,7 @@ use hmar_ops::{Linear, Path, PathBlock, PathBuffers, Precision, Scores};
 
 use self::shares::{Division, MOST_CLUSTERS, Shares};
 use crate::backend::{CudaBackend, SCRATCH};
-use crate::kernels::{Argument, DevicePointer, Launch};
+use crate::kernels::{Argument, DevicePointer};
 use crate::matrix::{CudaMatrix, Elements};
 use crate::tensor_map::TensorMap;
 
