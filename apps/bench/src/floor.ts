@@ -2,7 +2,7 @@ import type { ModelConfig } from '@hmar/core'
 import type { ScheduleCost } from '@hmar/scheduler'
 
 /** How fast a GPU is at most. */
-interface Peak {
+export interface Peak {
   /** Bytes a second that a copy moves. */
   readonly bandwidth: number
   /** bfloat16 operations a second that a large product reaches. */
@@ -12,6 +12,7 @@ interface Peak {
 /** Measured, not promised: a copy, and a product of two 8192×8192 matrices. */
 const peaks: readonly (readonly [name: RegExp, peak: Peak])[] = [
   [/\bH200\b/, { bandwidth: 4.3e12, arithmetic: 790e12 }],
+  [/\bH100 80GB HBM3\b/, { bandwidth: 3.0e12, arithmetic: 790e12 }],
 ]
 
 /** How fast the GPU of this name is, if that is known. */

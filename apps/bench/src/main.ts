@@ -3,6 +3,7 @@ import { HmarError } from '@hmar/core'
 import { bench } from './bench.js'
 import { compare } from './compare/compare.js'
 import { help as compareHelp, parseOptions as parseCompareOptions } from './compare/options.js'
+import { benchKernels, parseKernelOptions } from './kernels/bench-kernels.js'
 import { help, parseOptions } from './options.js'
 import { root } from './root.js'
 
@@ -18,6 +19,10 @@ async function run(words: readonly string[]): Promise<void> {
   if (words[0] === 'compare') {
     const options = parseCompareOptions(words.slice(1), root)
     return options ? compare(options, root) : explain(compareHelp, words)
+  }
+  if (words[0] === 'kernels') {
+    const options = parseKernelOptions(words.slice(1), root)
+    return options ? benchKernels(options, root) : explain(help, words)
   }
   const options = parseOptions(words, root)
   return options ? bench(options, root) : explain(help, words)

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { type BenchDevice, type BenchModel, benchDevices, benchModels } from './cases.js'
 
 export const help = `npm run bench -- [--device cpu|cuda] [--model <name>]… [--quick] [--resume] [--threads <n>] [--out <folder>] [--weights <folder>]
+npm run bench -- kernels [--quick] [--out <folder>]
 
        npm run bench -- compare …   HMAR beside VAR: compare --help
 
@@ -13,6 +14,7 @@ Times generation beside PyTorch (HMAR_PYTHON names the Python that has it; it de
 On the CPU: the embedded model and synthetic weights of full size, in float32 and bfloat16, beside PyTorch in float32.
 On an NVIDIA GPU: synthetic d16, d20, d24, d30 and d24-512, batches of 1, 8 and 64 in bfloat16, beside PyTorch eager and as one
 CUDA graph; memory; and the way from a file on disk to the first picture.
+kernels: attention over pyramids of 256, 512 and 1024 px on an NVIDIA GPU, beside PyTorch's ways to do it.
 
 --model    ${benchModels.join(', ')}; may be given several times
 --quick    fewer models, batches and repetitions: three minutes on a GPU

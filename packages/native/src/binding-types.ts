@@ -183,6 +183,49 @@ export interface NativeSampler {
   close(): void
 }
 
+/** Numbers in a GPU's memory. */
+export interface NativeDeviceBuffer {
+  /** Bits of bfloat16. */
+  writeBfloat16(data: Uint16Array): Promise<void>
+  /** Rounded where the buffer is bfloat16. */
+  writeFloat32(data: Float32Array): Promise<void>
+  read(): Promise<Float32Array>
+  fill(byte: number): void
+  close(): void
+}
+
+/** A point in a queue. */
+export interface NativeInstant {
+  millisecondsSince(earlier: NativeInstant): Promise<number>
+}
+
+export interface NativeAttentionShape {
+  readonly images: number
+  readonly heads: number
+  readonly segments: readonly number[]
+  readonly causal: boolean
+}
+
+/** Buffers are as long as their shapes: that is checked before. */
+export interface NativeAttention {
+  forward(
+    qkv: NativeDeviceBuffer,
+    factors: NativeDeviceBuffer | undefined,
+    scale: number,
+    out: NativeDeviceBuffer,
+    lse: NativeDeviceBuffer | undefined,
+  ): void
+  close(): void
+}
+
+export interface NativeQueue {
+  allocate(bfloat16: boolean, length: number): NativeDeviceBuffer
+  mark(): NativeInstant
+  planAttention(shape: NativeAttentionShape): NativeAttention
+  synchronize(): Promise<void>
+  close(): void
+}
+
 export interface NativeConvertOptions {
   readonly inputs: readonly string[]
   readonly output: string
@@ -226,6 +269,7 @@ export interface NativeBinding {
     ): Promise<NativeModel>
   }
   readonly NativeSampler: new (model: NativeModel, tokenizer: NativeTokenizer) => NativeSampler
+  readonly NativeQueue: { open(device: string): Promise<NativeQueue> }
   /** What a session was saved with. */
   sessionDescription(saved: Uint8Array): string
   version(): string

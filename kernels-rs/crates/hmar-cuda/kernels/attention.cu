@@ -43,15 +43,22 @@ __device__ void divide_by_norms(float* factors, const bf16* tile, float numerato
   }
 }
 
+// Keys that a lane's two rows see: from, to.
+struct Sight {
+  int2 keys[2];
+};
+
 struct Softmax {
-  float largest[2] = {-INFINITY, -INFINITY};
+  // Finite: a row may see none of the first keys.
+  float largest[2] = {-1e30f, -1e30f};
   float sum[2] = {0, 0};
   float out[WIDTH / 8][4] = {};
 };
 
 // Turns a tile's products into probabilities relative to the running maximum, packed as the next product's operand.
 __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Shared& shared, const float (&factors)[2],
-                                       bool normalized, int keys_left, Softmax& softmax, uint32_t (&weights)[TILE / 16][4]) {
+                                       bool normalized, int first_key, const Sight& sight, Softmax& softmax,
+                                       uint32_t (&weights)[TILE / 16][4]) {
   int column = threadIdx.x % 4 * 2;
   float largest[2] = {softmax.largest[0], softmax.largest[1]};
 #pragma unroll
@@ -61,7 +68,8 @@ __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Share
       int key = n * 8 + column + i % 2;
       float score = scores[n][i] * factors[i / 2];
       if (normalized) score *= shared.key_factors[key];
-      scores[n][i] = key < keys_left ? score : -INFINITY;
+      int2 seen = sight.keys[i / 2];
+      scores[n][i] = first_key + key >= seen.x && first_key + key < seen.y ? score : -INFINITY;
       largest[i / 2] = fmaxf(largest[i / 2], scores[n][i]);
     }
   }
@@ -91,16 +99,23 @@ __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Share
 }
 
 // `factors` are a number a head, or null: then scores are `scale` times the product. Every row of keys has its values
-// behind it, `key_stride` elements before the next row's keys. Grid: query tiles, heads, sequences.
+// behind it, `key_stride` elements before the next row's keys. Grid: query tiles, heads, sequences. With `tiles` (queries
+// from, to, keys from, to) a block takes one of these, and `bounds` may tell what each query row sees. `lse` is
+// [sequences, heads, out_rows], or null.
 extern "C" __global__ void __launch_bounds__(128)
     attention_64_bf16(const bf16* __restrict__ qkv, const bf16* __restrict__ all_keys,
                       const float* __restrict__ head_factors, float scale, bf16* __restrict__ out, int rows, int key_rows,
                       int key_stride, int query_start, int query_end, int key_start, int key_end, int out_rows,
-                      int out_start) {
+                      int out_start, const int4* __restrict__ tiles, const int2* __restrict__ bounds,
+                      float* __restrict__ lse) {
   extern __shared__ __align__(16) unsigned char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   int head = blockIdx.y, heads = gridDim.y, width = heads * WIDTH, stride = 3 * width;
   int first = query_start + blockIdx.x * TILE;
+  if (tiles != nullptr) {
+    int4 tile = tiles[blockIdx.x];
+    first = tile.x, query_end = tile.y, key_start = tile.z, key_end = tile.w;
+  }
   const bf16* queries = qkv + (size_t)blockIdx.z * rows * stride + head * WIDTH;
   const bf16* keys = all_keys + (size_t)blockIdx.z * key_rows * key_stride + head * WIDTH;
   const bf16* values = keys + width;
@@ -116,6 +131,12 @@ extern "C" __global__ void __launch_bounds__(128)
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   uint32_t query_tiles[WIDTH / 16][4];
   float factors[2];
+  Sight sight;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    int row = min(first + warp * 16 + lane / 4 + half * 8, query_end - 1);
+    sight.keys[half] = bounds != nullptr ? bounds[row] : int2{key_start, key_end};
+  }
   Softmax softmax;
   int stage = 0;
   for (int key = key_start; key < key_end; key += TILE, stage ^= 1) {
@@ -155,7 +176,7 @@ extern "C" __global__ void __launch_bounds__(128)
       }
     }
     uint32_t weights[TILE / 16][4];
-    soften(scores, shared, factors, normalized, key_end - key, softmax, weights);
+    soften(scores, shared, factors, normalized, key, sight, softmax, weights);
 #pragma unroll
     for (int k = 0; k < TILE / 16; k++) {
       if (k * 16 >= key_end - key) break;
@@ -183,6 +204,10 @@ extern "C" __global__ void __launch_bounds__(128)
     for (int n = 0; n < WIDTH / 8; n++) {
       uint32_t both = pack(softmax.out[n][2 * half] / sum, softmax.out[n][2 * half + 1] / sum);
       *reinterpret_cast<uint32_t*>(target + n * 8) = both;
+    }
+    if (lse != nullptr && lane % 4 == 0) {
+      size_t place = (size_t)blockIdx.z * heads + head;
+      lse[place * out_rows + query - out_start] = (softmax.largest[half] + log2f(sum)) / LOG2_E;
     }
   }
 }

@@ -1,5 +1,13 @@
 //! Multi-head attention, and the copies that fill its caches.
 
+mod forward;
+mod plain;
+mod schedule;
+mod tiles;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{AttentionShape, KeysValues, Precision, RowsCopy, Scores, Span};
 
@@ -7,6 +15,12 @@ use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::features::{self, CudaFeatures};
 use crate::kernels::{Place, Within};
+
+use self::forward::{Inputs, Plan};
+use self::tiles::Sight;
+
+pub use self::forward::AttentionForward;
+pub use self::tiles::Pattern;
 
 /// Queries of a block of `attention_64_bf16`, and its threads.
 const QUERIES: usize = 64;
@@ -46,14 +60,13 @@ pub(crate) fn attention(
         Scores::Normalized(factors) => (Some(factors), 1.0),
         Scores::Scaled(scale) => (None, scale),
     };
-    let width = shape.heads * shape.head_width;
-    let (keys, key_rows, key_stride) = match keys_values {
-        KeysValues::BesideQueries => {
-            (qkv.at(width * features::width(backend.precision())), shape.rows, 3 * width)
-        }
-        KeysValues::Cached { rows, capacity } => (rows.at(0), capacity, 2 * width),
-    };
-    let keys = Keys { keys, rows: key_rows, stride: key_stride };
+    let keys = Keys::of(backend, qkv, shape.rows, shape.heads * shape.head_width, keys_values);
+    if shape.head_width == forward::HEAD_WIDTH && forward::is_there(backend) {
+        let plan = backend.attention_plans.get(backend, &shape)?;
+        let [sequences, queries, heads] = plan.shape();
+        let inputs = Inputs::new([sequences, shape.rows, queries, heads], qkv, keys, scores, out, None);
+        return plan.run(backend, inputs);
+    }
     let beside = matches!(keys_values, KeysValues::BesideQueries);
     let one = Attention { backend, shape: &shape, qkv, keys, factors, scale, out_rows, start };
     shape.spans.iter().try_for_each(|span| match (backend.precision(), factors) {
@@ -70,6 +83,49 @@ struct Keys {
     rows: usize,
     /// Elements from row to row.
     stride: usize,
+}
+
+impl Keys {
+    /// Those of `qkv [sequences, rows, 3, width]`, or those that are cached.
+    fn of(
+        backend: &CudaBackend,
+        qkv: &CudaFeatures,
+        rows: usize,
+        width: usize,
+        keys_values: KeysValues<'_, CudaBackend>,
+    ) -> Self {
+        match keys_values {
+            KeysValues::BesideQueries => {
+                let keys = qkv.at(width * features::width(backend.precision()));
+                Keys { keys, rows, stride: 3 * width }
+            }
+            KeysValues::Cached { rows, capacity } => {
+                Keys { keys: rows.at(0), rows: capacity, stride: 2 * width }
+            }
+        }
+    }
+}
+
+/// What is planned for: spans, sequences, heads.
+type PlanKey = (Vec<Span>, usize, usize);
+
+/// Plans of the attentions seen so far. They are small, and a model has a few dozen of them.
+#[derive(Default)]
+pub(crate) struct Plans(Mutex<HashMap<PlanKey, Arc<Plan>>>);
+
+impl Plans {
+    /// The plan of a shape, made at the first call: a recording, which may not wait for the host, finds it.
+    fn get(&self, backend: &CudaBackend, shape: &AttentionShape<'_>) -> Result<Arc<Plan>> {
+        let key = (shape.spans.to_vec(), shape.sequences, shape.heads);
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&key) {
+            return Ok(plan.clone());
+        }
+        let sight = Sight::of_spans(shape.spans);
+        let plan = Arc::new(Plan::new(backend, &sight, shape.sequences, shape.heads)?);
+        plans.insert(key, plan.clone());
+        Ok(plan)
+    }
 }
 
 /// What the spans of an attention share.
@@ -95,8 +151,11 @@ impl Attention<'_> {
         let launch = launch.count(self.keys.rows).count(self.keys.stride);
         let launch = launch.count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);
+        let launch = launch.count(self.out_rows).count(self.start);
+        let nothing = None::<&CudaBuffer<u8>>;
+        let launch = launch.read_optional(nothing).read_optional(nothing).read_optional(nothing);
         // SAFETY: spans lie within the rows of queries and of keys, their queries within those of `out`.
-        unsafe { launch.count(self.out_rows).count(self.start).submit() }
+        unsafe { launch.submit() }
     }
 
     fn wide(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {

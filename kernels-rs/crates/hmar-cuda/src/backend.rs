@@ -34,9 +34,8 @@ pub struct CudaBackend {
     pub(crate) batch_invariant: bool,
     images_at_once: usize,
     pub(crate) profile: Profile,
+    pub(crate) attention_plans: attention::Plans,
     scratch: Mutex<CudaBuffer<u8>>,
-    /// Where blocks of one kernel count one another; zero between kernels.
-    pub(crate) arrivals: CudaBuffer<u32>,
     /// For products of many rows, where it is installed.
     pub(crate) library: Option<Library>,
     pub(crate) staging: Arc<Staging>,
@@ -56,8 +55,8 @@ impl CudaBackend {
             batch_invariant: false,
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
+            attention_plans: attention::Plans::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
-            arrivals: CudaBuffer::zeroed(&context, 1)?,
             library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
             kernels: Arc::new(Kernels::load(&context)?),

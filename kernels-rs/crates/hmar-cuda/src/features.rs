@@ -107,6 +107,18 @@ impl CudaBackend {
         }
     }
 
+    /// Copies bfloat16 as they are to the start of `features`, which are bfloat16 too.
+    pub fn upload_bfloat16(&self, data: &[bf16], features: &mut CudaFeatures) -> Result<()> {
+        assert!(self.precision() == Precision::Bf16 && data.len() <= features.length, "the data fits");
+        self.send(bytemuck::cast_slice(data), features.pointer())
+    }
+
+    /// Copies the start of `features`, which are bfloat16, to `data`.
+    pub fn download_bfloat16(&self, features: &CudaFeatures, data: &mut [bf16]) -> Result<()> {
+        assert!(self.precision() == Precision::Bf16 && data.len() <= features.length, "the data is there");
+        self.receive(features.pointer(), bytemuck::cast_slice_mut(data))
+    }
+
     /// Sets every byte of all activations.
     pub fn fill_features(&self, byte: u8, features: &mut CudaFeatures) -> Result<()> {
         self.fill(features.pointer(), features.length * width(self.precision()), byte)

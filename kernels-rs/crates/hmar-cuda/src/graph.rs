@@ -41,6 +41,9 @@ impl CudaRecording {
 /// A point in the queue.
 pub struct CudaMark(CudaEvent);
 
+/// A point in the queue that knows when the device came by.
+pub struct CudaInstant(CudaEvent);
+
 impl CudaBackend {
     /// The first call queues the operations one by one: products are tuned then, which a recording does not allow.
     /// The second records them; all from then on repeat the recording.
@@ -87,20 +90,36 @@ impl CudaBackend {
         self.context.check("do its work", event.synchronize())
     }
 
+    /// Marks the end of what is queued, to measure from or to.
+    ///
+    /// # Errors
+    /// `DEVICE_UNAVAILABLE` when the device died.
+    pub fn instant(&self) -> Result<CudaInstant> {
+        use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
+        self.context.enter()?;
+        let event = self.context.cuda.new_event(Some(CU_EVENT_DEFAULT));
+        let event = self.context.check("make an event", event)?;
+        self.context.check("mark its queue", event.record(self.context.queue()))?;
+        Ok(CudaInstant(event))
+    }
+
+    /// Milliseconds from one point in the queue to a later one, once the device has come by.
+    ///
+    /// # Errors
+    /// `DEVICE_UNAVAILABLE` when the device died.
+    pub fn milliseconds_between(&self, begin: &CudaInstant, end: &CudaInstant) -> Result<f64> {
+        self.context.enter()?;
+        Ok(f64::from(self.context.check("do its work", begin.0.elapsed_ms(&end.0))?))
+    }
+
     /// Milliseconds of device time that `work` takes in the queue, measured by events around it.
     ///
     /// # Errors
     /// Those of `work`.
     pub fn milliseconds(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-        use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
-        self.context.enter()?;
-        let event =
-            || self.context.check("make an event", self.context.cuda.new_event(Some(CU_EVENT_DEFAULT)));
-        let (begin, end) = (event()?, event()?);
-        self.context.check("mark its queue", begin.record(self.context.queue()))?;
+        let begin = self.instant()?;
         work()?;
-        self.context.check("mark its queue", end.record(self.context.queue()))?;
-        Ok(f64::from(self.context.check("do its work", begin.elapsed_ms(&end))?))
+        self.milliseconds_between(&begin, &self.instant()?)
     }
 }
 

@@ -31,12 +31,13 @@ mod sampling;
 mod staging;
 mod tensor_map;
 
+pub use attention::{AttentionForward, Pattern};
 pub use backend::CudaBackend;
 pub use buffer::CudaBuffer;
 pub use context::MemoryUse;
 pub use devices::{CudaDevice, devices};
 pub use features::CudaFeatures;
-pub use graph::{CudaMark, CudaRecording};
+pub use graph::{CudaInstant, CudaMark, CudaRecording};
 pub use group_sums::CudaGroupSums;
 pub use kernels::{Resources, kernel_names, resources};
 pub use matrix::{CudaMatrix, CudaMatrixBuilder, Elements};

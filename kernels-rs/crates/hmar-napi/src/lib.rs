@@ -7,6 +7,7 @@ mod checkpoint;
 mod device;
 mod error;
 mod job;
+mod kernels;
 mod measure;
 mod model;
 mod on_device;

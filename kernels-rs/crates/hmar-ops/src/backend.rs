@@ -164,7 +164,7 @@ impl<B: Backend> Clone for KeysValues<'_, B> {
 impl<B: Backend> Copy for KeysValues<'_, B> {}
 
 /// A run of queries and the keys they may attend to, as rows of a sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Query rows, of the `qkv` buffer. Spans follow one another without a gap.
     pub queries: Range<usize>,
@@ -699,7 +699,7 @@ pub struct Masking<'a, B: Backend> {
 }
 
 /// What [`Backend::allocate_overlapping`] gives.
-pub struct Overlapping<B: Backend + ?Sized> {
+pub struct Overlapping<B: Backend> {
     /// Activations.
     pub features: [B::Features; 2],
     /// What may lie where they do.

@@ -6,6 +6,7 @@ import type {
   NativeLoadOptions,
   NativeModel,
   NativeProfiledOperation,
+  NativeQueue,
   NativeSampler,
   NativeTokenizer,
 } from '../binding-types.js'
@@ -114,6 +115,28 @@ export function fakeBinding(): FakeBinding {
     close: () => void calls.push('close model'),
   })
 
+  const queue = (): NativeQueue => ({
+    allocate: (_, length) => {
+      let numbers = new Float32Array(length)
+      return {
+        writeBfloat16: async (data) => numbers.set(data),
+        writeFloat32: async (data) => numbers.set(data),
+        read: async () => numbers,
+        fill: (byte) => {
+          numbers = numbers.fill(byte)
+        },
+        close: () => void calls.push('close buffer'),
+      }
+    },
+    mark: () => ({ millisecondsSince: async () => 1 }),
+    planAttention: ({ causal }) => {
+      calls.push(causal ? 'plan causal' : 'plan diagonal')
+      return { forward: () => void calls.push('forward'), close: () => void calls.push('close attention') }
+    },
+    synchronize: async () => {},
+    close: () => void calls.push('close queue'),
+  })
+
   const fake: FakeBinding = {
     calls,
     requests,
@@ -190,6 +213,12 @@ export function fakeBinding(): FakeBinding {
       close() {
         calls.push('close sampler')
       }
+    },
+    NativeQueue: {
+      async open(device) {
+        calls.push(`open ${device}`)
+        return queue()
+      },
     },
     sessionDescription: () => '{}',
     version: () => '0.0.0',
