@@ -2,6 +2,7 @@
 //! whatever its neighbours hold, and the same bits for any number of images.
 
 use std::ops::Range;
+use std::thread;
 
 use half::bf16;
 use hmar_cuda::{AttentionForward, CudaBackend, Pattern};
@@ -161,45 +162,71 @@ fn distance(values: &[f64], exact: &[f64]) -> f64 {
 
 /// In float64; `round` is applied where PyTorch stores bfloat16: to normalised queries (with their factor) and keys, to
 /// weights and to results.
-fn reference(case: &Case, inputs: &Inputs, round: impl Fn(f64) -> f64) -> Results<f64> {
+fn reference(case: &Case, inputs: &Inputs, round: impl Fn(f64) -> f64 + Sync) -> Results<f64> {
     let (tokens, width) = (case.tokens(), case.width());
     let mut results = Results {
         out: vec![0.0; case.images * tokens * width],
         lse: vec![0.0; case.images * case.heads * tokens],
     };
-    let seen = case.seen();
-    for image in 0..case.images {
-        for head in 0..case.heads {
-            let vector = |token: usize, part: usize, factor: f64| -> [f64; HEAD_WIDTH] {
-                let at = ((image * tokens + token) * 3 + part) * width + head * HEAD_WIDTH;
-                let values: [f64; HEAD_WIDTH] = std::array::from_fn(|i| inputs.qkv[at + i].into());
-                if part == 2 {
-                    return values;
-                }
-                let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-                let norm = if case.factors.is_some() { norm } else { 1.0 };
-                values.map(|x| round(x * factor / norm))
-            };
-            let keys: Vec<_> = (0..tokens).map(|token| vector(token, 1, 1.0)).collect();
-            let values: Vec<_> = (0..tokens).map(|token| vector(token, 2, 1.0)).collect();
-            for (token, seen) in seen.iter().enumerate() {
-                let query = vector(token, 0, case.factor(head).into());
-                let dot = |key: &[f64; HEAD_WIDTH]| query.iter().zip(key).map(|(x, y)| x * y).sum::<f64>();
-                let scores: Vec<f64> = keys[seen.clone()].iter().map(dot).collect();
-                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
-                let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
-                let mut out = [0.0; HEAD_WIDTH];
-                for (score, value) in scores.iter().zip(&values[seen.clone()]) {
-                    let weight = round((score - largest).exp() / sum);
-                    out.iter_mut().zip(value).for_each(|(out, x)| *out += weight * x);
-                }
-                let at = (image * tokens + token) * width + head * HEAD_WIDTH;
-                results.out[at..at + HEAD_WIDTH].copy_from_slice(&out.map(&round));
-                results.lse[(image * case.heads + head) * tokens + token] = largest + sum.ln();
-            }
+    let places: Vec<_> =
+        (0..case.images).flat_map(|image| (0..case.heads).map(move |head| (image, head))).collect();
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let made: Vec<_> = thread::scope(|scope| {
+        let round = &round;
+        let of = |places| move || Vec::from_iter(attend_heads(case, inputs, places, round));
+        let parts = places.chunks(places.len().div_ceil(threads));
+        let running: Vec<_> = parts.map(|places| scope.spawn(of(places))).collect();
+        running.into_iter().flat_map(|part| part.join().expect("the reference does not panic")).collect()
+    });
+    for (&(image, head), Results { out, lse }) in places.iter().zip(made) {
+        for (token, row) in out.chunks(HEAD_WIDTH).enumerate() {
+            let at = (image * tokens + token) * width + head * HEAD_WIDTH;
+            results.out[at..at + HEAD_WIDTH].copy_from_slice(row);
         }
+        let at = (image * case.heads + head) * tokens;
+        results.lse[at..at + tokens].copy_from_slice(&lse);
     }
     results
+}
+
+/// Heads of images, one after another: `[tokens, 64]` and `[tokens]`.
+fn attend_heads<'a>(
+    case: &'a Case,
+    inputs: &'a Inputs,
+    places: &'a [(usize, usize)],
+    round: &'a impl Fn(f64) -> f64,
+) -> impl Iterator<Item = Results<f64>> + 'a {
+    let (tokens, width, seen) = (case.tokens(), case.width(), case.seen());
+    places.iter().map(move |&(image, head)| {
+        let vector = |token: usize, part: usize, factor: f64| -> [f64; HEAD_WIDTH] {
+            let at = ((image * tokens + token) * 3 + part) * width + head * HEAD_WIDTH;
+            let values: [f64; HEAD_WIDTH] = std::array::from_fn(|i| inputs.qkv[at + i].into());
+            if part == 2 {
+                return values;
+            }
+            let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+            let norm = if case.factors.is_some() { norm } else { 1.0 };
+            values.map(|x| round(x * factor / norm))
+        };
+        let keys: Vec<_> = (0..tokens).map(|token| vector(token, 1, 1.0)).collect();
+        let values: Vec<_> = (0..tokens).map(|token| vector(token, 2, 1.0)).collect();
+        let mut results = Results { out: Vec::new(), lse: Vec::new() };
+        for (token, seen) in seen.iter().enumerate() {
+            let query = vector(token, 0, case.factor(head).into());
+            let dot = |key: &[f64; HEAD_WIDTH]| query.iter().zip(key).map(|(x, y)| x * y).sum::<f64>();
+            let scores: Vec<f64> = keys[seen.clone()].iter().map(dot).collect();
+            let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+            let mut out = [0.0; HEAD_WIDTH];
+            for (score, value) in scores.iter().zip(&values[seen.clone()]) {
+                let weight = round((score - largest).exp() / sum);
+                out.iter_mut().zip(value).for_each(|(out, x)| *out += weight * x);
+            }
+            results.out.extend(out.map(round));
+            results.lse.push(largest + sum.ln());
+        }
+        results
+    })
 }
 
 /// A case of three segments that share tiles and boxes.
