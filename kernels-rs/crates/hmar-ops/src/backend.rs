@@ -659,7 +659,7 @@ pub struct Masking<'a, B: Backend> {
 }
 
 /// What [`Backend::allocate_overlapping`] gives.
-pub struct Overlapping<B: Backend + ?Sized> {
+pub struct Overlapping<B: Backend> {
     /// Activations.
     pub features: [B::Features; 2],
     /// What may lie where they do.
