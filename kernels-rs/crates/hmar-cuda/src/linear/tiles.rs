@@ -26,6 +26,9 @@ const THREADS: usize = 384;
 const USEFUL: f64 = 0.9;
 const USEFUL_GATED: f64 = 0.95;
 
+/// How much more has to be of use for the kernel that is else the slower one.
+const CLEARLY: f64 = 0.05;
+
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tiles {
@@ -65,10 +68,9 @@ impl Tiles {
             let made = tiles.shares(rows, outputs).next_multiple_of(clusters) * SHARE * ROWS * tiles.outputs;
             (rows * outputs) as f64 / made as f64
         };
-        // Wider tiles read less, which helps where much is added to.
-        let order = if gated { [WIDE, NARROW] } else { [NARROW, WIDE] };
-        let [first, second] = order;
-        let best = if useful(&second) > useful(&first) { second } else { first };
+        // Wider tiles read less, which helps where much is added to; narrower ones let more steps come ahead.
+        let [usual, other] = if gated { [WIDE, NARROW] } else { [NARROW, WIDE] };
+        let best = if useful(&other) > useful(&usual) + CLEARLY { other } else { usual };
         (useful(&best) >= if gated { USEFUL_GATED } else { USEFUL }).then_some(best)
     }
 
