@@ -3,6 +3,11 @@
 
 #include "tensor_core.cuh"
 
+// Describes a tensor to the copy engine; made by the driver.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
 __device__ __forceinline__ void start_barrier(uint32_t barrier, int arrivals) {
@@ -24,7 +29,7 @@ __device__ __forceinline__ void arrive_at_block(uint32_t barrier, int rank) {
   asm volatile(
       "{.reg .b32 theirs;"
       "mapa.shared::cluster.u32 theirs, %0, %1;"
-      "mbarrier.arrive.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
       "r"(rank)
       : "memory");
 }
@@ -43,6 +48,33 @@ __device__ __forceinline__ void wait_at(uint32_t barrier, uint32_t parity) {
       "bra again;"
       "over:}" ::"r"(barrier),
       "r"(parity)
+      : "memory");
+}
+
+// As `wait_at`, for a barrier at which other blocks of the cluster arrive: what they did before is seen after.
+__device__ __forceinline__ void wait_for_blocks_at(uint32_t barrier, uint32_t parity) {
+  asm volatile(
+      "{.reg .pred p;"
+      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;"
+      "@p bra over;"
+      "bra again;"
+      "over:}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+// The address of the same place in another block of the cluster.
+__device__ __forceinline__ uint32_t address_at_block(uint32_t address, int rank) {
+  uint32_t theirs;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(theirs) : "r"(address), "r"(rank));
+  return theirs;
+}
+
+// Stores 16 bytes in another block of the cluster without waiting; its barrier counts them.
+__device__ __forceinline__ void store_at_block(uint32_t to, float4 x, uint32_t barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to), "f"(x.x),
+      "f"(x.y), "f"(x.z), "f"(x.w), "r"(barrier)
       : "memory");
 }
 

@@ -4,11 +4,6 @@
 
 #include "copy_barrier.cuh"
 
-// Describes a tensor to the copy engine; made by the driver.
-struct alignas(64) TensorMap {
-  uint64_t words[16];
-};
-
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // A group's warps keep so many registers from here on, more or fewer than the kernel began with.

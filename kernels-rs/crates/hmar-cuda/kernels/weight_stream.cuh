@@ -1,27 +1,14 @@
-// Weights on their way through a ring of slots in shared memory: one warp asks the copy engine for them in the order in
+// Weights on their way through a ring of slots in shared memory: one thread asks the copy engine for them in the order in
 // which all others use them. It runs as far ahead as there are slots, whatever the others wait for.
 #pragma once
 
 #include "copy_barrier.cuh"
 
-// Outputs of a unit: what one tile of the tensor cores makes.
-constexpr int UNIT = 8;
-
-// The units of a product that this block makes: every `gridDim.x`-th from `first` on.
-struct Share {
-  int first, count;
-
-  // Products take turns in where they begin, so that what does not divide evenly falls on different blocks.
-  __device__ __forceinline__ Share(int units, int& turned) {
-    int blocks = gridDim.x;
-    first = (int)blockIdx.x - turned;
-    if (first < 0) first += blocks;
-    count = first < units ? (units - first + blocks - 1) / blocks : 0;
-    turned = (turned + units) % blocks;
-  }
-
-  __device__ __forceinline__ int unit(int index) const { return first + index * gridDim.x; }
-};
+// A slot: outputs by numbers of their sums' depth. Rows are 128 bytes long, their 16-byte parts mixed within groups of
+// eight rows.
+constexpr int TILE_OUTPUTS = 64;
+constexpr int CHUNK = 64;
+constexpr int SLOT_BYTES = TILE_OUTPUTS * CHUNK * 2;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
@@ -32,64 +19,53 @@ __device__ __forceinline__ uint64_t used_once() {
   return policy;
 }
 
-// Where the ring is: slots of UNIT rows, of `row` bytes each, `pitch` bytes apart.
 struct WeightStream {
   uint32_t slots, arrived, used;
-  int count, row, pitch;
+  int count;
   int slot = 0;
   uint32_t parity = 0;
 
   // `barriers` takes 16 bytes a slot.
-  __device__ __forceinline__ WeightStream(void* memory, void* barriers, int count, int row, int pitch)
-      : slots(shared_address(memory)), arrived(shared_address(barriers)), used(arrived + count * 8), count(count),
-        row(row), pitch(pitch) {}
+  __device__ __forceinline__ WeightStream(uint32_t slots, const void* barriers, int count)
+      : slots(slots), arrived(shared_address(barriers)), used(arrived + count * 8), count(count) {}
 
   __device__ void start(int readers) {
     for (int i = 0; i < count; i++) {
       start_barrier(arrived + i * 8, 1);
       start_barrier(used + i * 8, readers);
     }
-    show_barriers();
   }
 
-  // Asks for `row` bytes of UNIT rows that are `stride` bytes apart. One thread calls it.
-  __device__ __forceinline__ void request(const unsigned char* from, size_t stride, uint64_t policy) {
+  // Asks for the next slot's weights. One thread calls it.
+  __device__ __forceinline__ void request(const TensorMap& map, int input, int output, uint64_t policy) {
     wait_at(used + slot * 8, parity ^ 1);
-    arrive_expecting(arrived + slot * 8, UNIT * row);
-    for (int i = 0; i < UNIT; i++) {
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-              slots + (slot * UNIT + i) * pitch),
-          "l"(from + i * stride), "r"(row), "r"(arrived + slot * 8), "l"(policy)
-          : "memory");
-    }
-    advance();
+    arrive_expecting(arrived + slot * 8, SLOT_BYTES);
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+        "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(slots + slot * SLOT_BYTES),
+        "l"(&map), "r"(arrived + slot * 8), "r"(input), "r"(output), "l"(policy)
+        : "memory");
+    advance(1);
   }
 
-  // Where the next slot begins within the ring, once its weights are there.
-  __device__ __forceinline__ uint32_t next() {
-    wait_at(arrived + slot * 8, parity);
-    uint32_t place = slot * UNIT * pitch;
-    advance();
-    return place;
+  // Where the slot that is `ahead` of the next one lies, once its weights are there.
+  __device__ __forceinline__ uint32_t wait(int ahead) const {
+    bool wraps = slot + ahead >= count;
+    int place = wraps ? slot + ahead - count : slot + ahead;
+    wait_at(arrived + place * 8, parity ^ wraps);
+    return slots + place * SLOT_BYTES;
   }
 
-  // Gives the `number` slots before the next one back. All lanes of a warp call it when they have read them: reads may
-  // still be under way when the copy engine writes, unless it is told.
-  __device__ __forceinline__ void release(int number) {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncwarp();
-    if (threadIdx.x % 32 != 0) return;
-    for (int i = 0; i < number; i++) {
-      int before = slot - 1 - i;
-      arrive(used + (before < 0 ? before + count : before) * 8);
-    }
+  // Gives it back. Each reader calls it once.
+  __device__ __forceinline__ void release(int ahead) const {
+    int place = slot + ahead >= count ? slot + ahead - count : slot + ahead;
+    arrive(used + place * 8);
   }
 
- private:
-  __device__ __forceinline__ void advance() {
-    if (++slot == count) {
-      slot = 0;
+  __device__ __forceinline__ void advance(int number) {
+    slot += number;
+    if (slot >= count) {
+      slot -= count;
       parity ^= 1;
     }
   }

@@ -35,8 +35,6 @@ pub struct CudaBackend {
     images_at_once: usize,
     pub(crate) profile: Profile,
     scratch: Mutex<CudaBuffer<u8>>,
-    /// Where blocks of one kernel count one another; zero between kernels.
-    pub(crate) arrivals: CudaBuffer<u32>,
     /// For products of many rows, where it is installed.
     pub(crate) library: Option<Library>,
     pub(crate) staging: Arc<Staging>,
@@ -57,7 +55,6 @@ impl CudaBackend {
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
-            arrivals: CudaBuffer::zeroed(&context, 1)?,
             library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
             kernels: Arc::new(Kernels::load(&context)?),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 use cudarc::driver::result;
 use cudarc::driver::sys::{
     self, CUdeviceptr, CUfunction, CUfunction_attribute, CUlaunchAttribute, CUlaunchAttributeID,
@@ -202,12 +202,13 @@ impl From<(usize, usize, usize)> for Dimensions {
     }
 }
 
-/// Words of the longest argument list together: 4 KiB is what every GPU takes.
-const ARGUMENT_WORDS: usize = 512;
+/// Words of the longest argument list together: what every GPU takes since CUDA 12.1.
+const ARGUMENT_WORDS: usize = 32_764 / 8;
 
-/// Arguments are aligned for the strictest type there is.
-#[repr(align(64))]
-struct Arguments([u64; ARGUMENT_WORDS]);
+/// Words of arguments, aligned for the strictest type there is.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Line([u64; 8]);
 
 /// A kernel with its arguments, in the kernel's order.
 pub(crate) struct Launch<'a> {
@@ -219,7 +220,7 @@ pub(crate) struct Launch<'a> {
     cluster: usize,
     overlaps: bool,
     cooperates: bool,
-    arguments: Box<Arguments>,
+    arguments: Vec<Line>,
     /// Where each argument starts, in words.
     starts: Vec<usize>,
     used: usize,
@@ -243,7 +244,7 @@ impl Kernels {
             cluster: 1,
             overlaps: false,
             cooperates: false,
-            arguments: Box::new(Arguments([0; ARGUMENT_WORDS])),
+            arguments: Vec::new(),
             starts: Vec::with_capacity(16),
             used: 0,
             problem: None,
@@ -348,7 +349,9 @@ impl Launch<'_> {
     fn push<T: Pod>(mut self, value: &T) -> Self {
         let start = self.used.next_multiple_of((align_of::<T>() / 8).max(1));
         self.used = start + size_of::<T>().div_ceil(8);
-        let words = self.arguments.0.get_mut(start..self.used).expect("arguments take at most 4 KiB");
+        assert!(self.used <= ARGUMENT_WORDS, "arguments take at most 32,764 bytes");
+        self.arguments.resize(self.used.div_ceil(8), Line::zeroed());
+        let words = &mut bytemuck::cast_slice_mut::<_, u64>(&mut self.arguments)[start..self.used];
         bytemuck::cast_slice_mut(words)[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(value));
         self.starts.push(start);
         self
@@ -369,21 +372,8 @@ impl Launch<'_> {
         let context = self.context;
         context.enter()?;
         let attributes = self.attributes();
-        let [grid_x, grid_y, grid_z] = self.grid.0.map(|size| size as u32);
-        let [block_x, block_y, block_z] = self.block.0.map(|size| size as u32);
-        let config = CUlaunchConfig {
-            gridDimX: grid_x,
-            gridDimY: grid_y,
-            gridDimZ: grid_z,
-            blockDimX: block_x,
-            blockDimY: block_y,
-            blockDimZ: block_z,
-            sharedMemBytes: self.shared as u32,
-            hStream: context.stream(),
-            attrs: attributes.as_ptr().cast_mut(),
-            numAttrs: attributes.len() as u32,
-        };
-        let words = &mut self.arguments.0;
+        let config = self.config(&attributes);
+        let words = bytemuck::cast_slice_mut::<_, u64>(&mut self.arguments);
         let mut pointers: Vec<_> =
             self.starts.iter().map(|&start| (&raw mut words[start]).cast::<std::ffi::c_void>()).collect();
         // SAFETY: the caller's promise; the argument pointers live until the driver has copied what they point at.
@@ -391,6 +381,35 @@ impl Launch<'_> {
             sys::cuLaunchKernelEx(&config, self.function, pointers.as_mut_ptr(), std::ptr::null_mut())
         };
         context.check("start a kernel", launched.result())
+    }
+
+    /// How many of its clusters run at the same time.
+    pub(crate) fn clusters_at_once(self) -> Result<usize> {
+        self.context.enter()?;
+        let attributes = self.attributes();
+        let config = self.config(&attributes);
+        let mut count = 0;
+        // SAFETY: the driver reads the configuration, whose attributes live as long, and writes the number.
+        let answer = unsafe { sys::cuOccupancyMaxActiveClusters(&mut count, self.function, &config) };
+        self.context.check("say how many clusters run at once", answer.result())?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    fn config(&self, attributes: &[CUlaunchAttribute]) -> CUlaunchConfig {
+        let [grid_x, grid_y, grid_z] = self.grid.0.map(|size| size as u32);
+        let [block_x, block_y, block_z] = self.block.0.map(|size| size as u32);
+        CUlaunchConfig {
+            gridDimX: grid_x,
+            gridDimY: grid_y,
+            gridDimZ: grid_z,
+            blockDimX: block_x,
+            blockDimY: block_y,
+            blockDimZ: block_z,
+            sharedMemBytes: self.shared as u32,
+            hStream: self.context.stream(),
+            attrs: attributes.as_ptr().cast_mut(),
+            numAttrs: attributes.len() as u32,
+        }
     }
 
     fn attributes(&self) -> Vec<CUlaunchAttribute> {

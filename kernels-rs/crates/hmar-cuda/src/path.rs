@@ -1,106 +1,162 @@
-//! Whole paths of few rows in one kernel, whose blocks wait for one another between layers.
+//! Whole paths of few rows in one kernel, whose clusters hand results to one another without barriers between layers.
+
+mod shares;
 
 use bytemuck::{Pod, Zeroable};
 use hmar_error::Result;
 use hmar_ops::{Linear, Path, PathBlock, PathBuffers, Precision, Scores};
 
-use crate::backend::CudaBackend;
+use self::shares::{Division, MOST_CLUSTERS, Shares};
+use crate::backend::{CudaBackend, SCRATCH};
 use crate::kernels::{Argument, DevicePointer};
-use crate::matrix::Elements;
+use crate::matrix::{CudaMatrix, Elements};
+use crate::tensor_map::TensorMap;
 
-/// Threads of a block: eight warps multiply, one asks for weights.
-const THREADS: usize = 288;
+/// Blocks of a cluster: each sums an eighth of the depth.
+const CLUSTER: usize = 8;
 
-/// Widths there is a kernel for are these, times the numbers eight warps take in a step.
-const STEPS: [usize; 4] = [8, 10, 12, 15];
-const STEP: usize = 128;
+/// Threads of a block: eight warps multiply, one asks for weights, one cleans.
+const THREADS: usize = 320;
 
-/// Rows at most: a tile of the tensor cores. Of more, products layer by layer are as fast.
-const MOST_ROWS: usize = 16;
+/// Rows at most. Of more, products layer by layer are as fast.
+const MOST_ROWS: usize = 128;
+
+/// Rows that the kernels are made for.
+const ROWS: [usize; 5] = [8, 16, 32, 64, 128];
+
+/// Rows of a sequence, and sequences, at most.
+const MOST_PER_SEQUENCE: usize = 64;
+const MOST_SEQUENCES: usize = 16;
+
+/// Numbers of a row at most.
+const MOST_WIDTH: usize = 2048;
 
 const HEAD_WIDTH: usize = 64;
 
 /// As many as arguments of a launch have room for.
 const MOST_BLOCKS: usize = 36;
 
-/// Outputs that a slot of the ring of weights holds, and bytes between rows in shared memory.
-const UNIT: usize = 8;
-const APART: usize = 32;
+/// Outputs of a tile, and numbers of the depth of a chunk: what a slot of the ring of weights holds.
+const TILE: usize = 64;
+const CHUNK: usize = 64;
+const SLOT: usize = TILE * CHUNK * 2;
 
-/// Most slots, and so many that a second buffer of rows is worth more.
-const MOST_SLOTS: usize = 16;
-const MANY_SLOTS: usize = 6;
+/// Slots of the ring: most, fewest, and so many that holding more rows is worth more.
+const MOST_SLOTS: usize = 24;
+const FEWEST_SLOTS: usize = 5;
+const MANY_SLOTS: usize = 8;
 
-/// Units that are multiplied together.
-const TOGETHER: usize = 4;
+/// Tiles whose sums are received at the same time, at most.
+const MOST_RECEIVERS: usize = 8;
 
 /// Shared memory of fixed size.
-const FIXED: usize = 19 << 10;
+const FIXED: usize = 2 << 10;
 
-#[repr(C)]
-#[derive(Clone, Copy, Default, Pod, Zeroable)]
-struct Layer {
-    weight: u64,
-    bias: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
 struct Block {
-    qkv: Layer,
-    proj: Layer,
-    fc1: Layer,
-    fc2: Layer,
+    weights: [TensorMap; 4],
+    biases: [u64; 4],
     modulations: u64,
     factors: u64,
+    padding: [u64; 2],
 }
 
 /// The kernel's argument.
-#[repr(C)]
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Arguments {
     blocks: [Block; MOST_BLOCKS],
-    head: Layer,
+    head: TensorMap,
+    head_bias: u64,
     head_modulations: u64,
     slots: u64,
     residual: u64,
-    qkv: u64,
-    attended: u64,
-    hidden: u64,
     logits: u64,
-    arrivals: u64,
+    exchange: u64,
     scale: f32,
     count: i32,
     rows: i32,
     per_sequence: i32,
+    width: i32,
     vocabulary: i32,
     ring: i32,
-    buffers: i32,
-    padding: i32,
+    receivers: i32,
+    piece: i32,
+    qkv: Shares,
+    back: Shares,
+    fc1: Shares,
+    logit: Shares,
+    padding: [u32; 9],
 }
 
 impl Argument for Arguments {}
 
 /// How a block's shared memory is divided.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Memory {
-    /// Units of weights on their way or in use.
+    /// Weights on their way or in use.
     slots: usize,
-    /// Copies of the rows: with two, one is filled while the other is multiplied.
-    buffers: usize,
+    /// Tiles whose sums are received at the same time.
+    receivers: usize,
+    /// Chunks of the feed-forward's hidden rows that are there at the same time.
+    piece: usize,
     bytes: usize,
 }
 
 impl Memory {
-    fn divide(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> Option<Self> {
-        let row = path.width * 2 + APART;
-        let buffer = MOST_ROWS * row;
-        let with = |buffers: usize| {
-            let free = backend.context.shared_limit.checked_sub(FIXED + buffers * buffer)?;
-            let slots = (free / (UNIT * row)).min(MOST_SLOTS);
-            Some(Memory { slots, buffers, bytes: buffers * buffer + slots * UNIT * row })
+    fn divide(limit: usize, width: usize, rows: usize, sequences: usize, back: usize, most: usize) -> Option<Self> {
+        let pairs = rows.div_ceil(16);
+        let padded = if rows <= 8 { 8 } else { 16 * pairs };
+        let slice = width / CLUSTER;
+        let chunk = padded * CHUNK * 2;
+        let hidden = 4 * slice / CHUNK;
+        let rest = slice.div_ceil(CHUNK) * chunk + back * pairs * 512 + sequences * 2 * slice * 4;
+        let with = |receivers: usize, piece: usize| {
+            let bytes = rest + receivers * CLUSTER * pairs * 512 + piece * chunk;
+            let slots = (limit.checked_sub(FIXED + bytes)? / SLOT).min(MOST_SLOTS);
+            Some(Memory { slots, receivers, piece, bytes: bytes + slots * SLOT })
         };
-        let enough = |least: usize| move |memory: &Memory| memory.slots >= least;
-        with(2).filter(enough(MANY_SLOTS)).or_else(|| with(1).filter(enough(TOGETHER)))
+        let all = most.next_multiple_of(2).min(MOST_RECEIVERS);
+        // In pieces, only so many tiles are made together as there are groups of warps.
+        let ways = [(all, 1), (4.min(all), 1), (2, 1), (2, 2), (2, 3), (2, 4), (2, 8)];
+        let ways = ways.map(|(receivers, parts)| with(receivers, hidden.div_ceil(parts)));
+        let found = |least: usize| ways.iter().flatten().find(|memory| memory.slots >= least).copied();
+        found(MANY_SLOTS).or_else(|| found(FEWEST_SLOTS))
+    }
+}
+
+/// A path that there is a kernel for: how its work and a block's memory are divided.
+struct Way {
+    name: String,
+    clusters: usize,
+    division: Division,
+    memory: Memory,
+}
+
+impl Way {
+    fn find(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> Option<Self> {
+        let rows = path.rows.count();
+        let name = format!("path_{}", ROWS.iter().find(|&&most| rows <= most)? / 8);
+        let tiles = path.width / TILE;
+        let memory = |clusters: usize| {
+            let division = Division::new(clusters, tiles, path.vocabulary / TILE);
+            let most = [&division.qkv, &division.fc1, &division.logit].map(Division::most).into_iter().max()?;
+            let back = Division::most(&division.back);
+            let limit = backend.context.shared_limit;
+            let memory = Memory::divide(limit, path.width, rows, path.rows.sequences, back, most)?;
+            Some((division, memory))
+        };
+        // As many clusters as run at once, and have work.
+        let (_, first) = memory(1.max(backend.context.multiprocessors / CLUSTER).min(tiles))?;
+        let launch = backend.launch(&name, CLUSTER, THREADS).ok()?;
+        let at_once = launch.shared(first.bytes).cluster(CLUSTER).clusters_at_once().ok()?;
+        let clusters = at_once.min(tiles).min(MOST_CLUSTERS);
+        if clusters == 0 {
+            return None;
+        }
+        let (division, memory) = memory(clusters)?;
+        Some(Way { name, clusters, division, memory })
     }
 }
 
@@ -111,17 +167,27 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
             .iter()
             .all(|layer| layer.weight.elements() == Elements::Bf16)
     };
+    let rows = &path.rows;
     backend.precision() == Precision::Bf16
         && !backend.batch_invariant
         && backend.context.capability >= (9, 0)
-        && STEPS.iter().any(|steps| steps * STEP == path.width)
+        && path.width.is_multiple_of(CLUSTER * 16)
+        && path.width <= MOST_WIDTH
         && path.heads * HEAD_WIDTH == path.width
-        && path.rows.count() <= MOST_ROWS
-        && path.vocabulary.is_multiple_of(UNIT)
+        && (1..=MOST_ROWS).contains(&rows.count())
+        && rows.per_sequence <= MOST_PER_SEQUENCE
+        && rows.sequences <= MOST_SEQUENCES
+        && path.vocabulary.is_multiple_of(TILE)
         && path.blocks.len() <= MOST_BLOCKS
+        && 2 * exchange_bytes(path) <= SCRATCH
         && path.blocks.iter().all(layers)
         && path.head.weight.elements() == Elements::Bf16
-        && Memory::divide(backend, path).is_some()
+        && Way::find(backend, path).is_some()
+}
+
+/// What the layers of a transformer block hand to one another, and moments of the residual stream.
+fn exchange_bytes(path: &Path<'_, CudaBackend>) -> usize {
+    path.rows.count() * (path.width * 24 + path.width / TILE * 16)
 }
 
 /// See [`hmar_ops::Backend::run_path`].
@@ -130,51 +196,77 @@ pub(crate) fn run(
     path: &Path<'_, CudaBackend>,
     buffers: PathBuffers<'_, CudaBackend>,
 ) -> Result<()> {
-    let memory = Memory::divide(backend, path).expect("`takes` was asked before");
-    let mut blocks = [Block::default(); MOST_BLOCKS];
+    let Way { name, clusters, division, memory } = Way::find(backend, path).expect("`takes` was asked before");
+    let map = |weight: &CudaMatrix| {
+        let shape = weight.shape();
+        TensorMap::new(&backend.context, weight, [shape.inputs, shape.outputs], [CHUNK, TILE])
+    };
+    let mut blocks = [Block::zeroed(); MOST_BLOCKS];
     let mut scale = 1.0;
     for (to, block) in blocks.iter_mut().zip(&path.blocks) {
-        *to = Block {
-            qkv: layer(&block.qkv),
-            proj: layer(&block.proj),
-            fc1: layer(&block.fc1),
-            fc2: layer(&block.fc2),
-            modulations: block.modulations.pointer(),
-            factors: match block.scores {
-                Scores::Normalized(factors) => factors.pointer(),
-                Scores::Scaled(factor) => {
-                    scale = factor;
-                    0
-                }
-            },
+        let layers = [&block.qkv, &block.proj, &block.fc1, &block.fc2];
+        for (map_to, Linear { weight, .. }) in to.weights.iter_mut().zip(layers) {
+            *map_to = map(weight)?;
+        }
+        to.biases = layers.map(|layer| layer.bias.pointer());
+        to.modulations = block.modulations.pointer();
+        to.factors = match block.scores {
+            Scores::Normalized(factors) => factors.pointer(),
+            Scores::Scaled(factor) => {
+                scale = factor;
+                0
+            }
         };
     }
+    let exchange = backend.scratch();
     let arguments = Arguments {
         blocks,
-        head: layer(&path.head),
+        head: map(path.head.weight)?,
+        head_bias: path.head.bias.pointer(),
         head_modulations: path.head_modulations.pointer(),
         slots: path.rows.slots.pointer(),
         residual: buffers.residual.pointer(),
-        qkv: buffers.qkv.pointer(),
-        attended: buffers.features.pointer(),
-        hidden: buffers.hidden.pointer(),
         logits: buffers.logits.pointer(),
-        arrivals: backend.arrivals.pointer(),
+        exchange: exchange.pointer(),
         scale,
         count: path.blocks.len() as i32,
         rows: path.rows.count() as i32,
         per_sequence: path.rows.per_sequence as i32,
+        width: path.width as i32,
         vocabulary: path.vocabulary as i32,
         ring: memory.slots as i32,
-        buffers: memory.buffers as i32,
-        padding: 0,
+        receivers: memory.receivers as i32,
+        piece: memory.piece as i32,
+        qkv: division.qkv,
+        back: division.back,
+        fc1: division.fc1,
+        logit: division.logit,
+        padding: [0; 9],
     };
-    let name = format!("path_{}", path.width / STEP);
-    let launch = backend.launch(&name, backend.context.multiprocessors, THREADS)?;
-    // SAFETY: the buffers hold the path's rows; a block a multiprocessor is resident at once, as the launch demands.
-    unsafe { launch.shared(memory.bytes).all_at_once().value(arguments).submit() }
+    // Nothing was handed over yet.
+    backend.fill(exchange.pointer(), 2 * exchange_bytes(path), 0xFF)?;
+    let launch = backend.launch(&name, clusters * CLUSTER, THREADS)?.shared(memory.bytes).cluster(CLUSTER);
+    // SAFETY: the buffers hold the path's rows; all clusters are resident at once, as the launch demands.
+    unsafe { launch.all_at_once().value(arguments).submit() }
 }
 
-fn layer(layer: &Linear<'_, CudaBackend>) -> Layer {
-    Layer { weight: layer.weight.pointer(), bias: layer.bias.pointer() }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an H200.
+    const LIMIT: usize = 227 << 10;
+
+    #[test]
+    fn memory_is_divided_for_all_rows_and_released_widths() {
+        for width in [1024, 1280, 1536, 1920] {
+            for rows in 1..=MOST_ROWS {
+                let sequences = rows.div_ceil(MOST_PER_SEQUENCE);
+                let memory = Memory::divide(LIMIT, width, rows, sequences, 2, 8).expect("there is room");
+                assert!(memory.bytes + FIXED <= LIMIT);
+                let whole = 4 * width / CLUSTER / CHUNK;
+                assert!(memory.piece == whole || memory.receivers == 2, "{width}×{rows}: {memory:?}");
+            }
+        }
+    }
 }

@@ -22,20 +22,37 @@ const SLOTS: usize = 3;
 
 const HEAD_WIDTH: usize = 64;
 
+/// Sequences and rows of each: those of batches of one, others that fill the kernels' tiles or do not.
+const SHAPES: [(usize, usize); 13] = [
+    (1, 1),
+    (2, 1),
+    (2, 4),
+    (1, 9),
+    (2, 8),
+    (16, 1),
+    (2, 9),
+    (2, 16),
+    (3, 13),
+    (2, 25),
+    (2, 36),
+    (16, 8),
+    (2, 64),
+];
+
 /// The checks.
 pub fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     for width in [1024, 1280, 1536, 1920] {
-        for (sequences, rows) in [(1, 1), (2, 1), (2, 4), (1, 9), (2, 8), (1, 16), (4, 4), (16, 1)] {
+        for (sequences, rows) in SHAPES {
             let normalized = rows != 8;
             let name = format!("{sequences}×{rows} rows of {width}");
             checks.push(Check::new(name, move |ctx| parity(ctx, sequences, rows, width, normalized)));
         }
     }
     for width in [1024, 1920] {
-        for rows in [1, 4, 9, 16] {
-            let name = format!("timed, {rows} rows of {width}");
-            checks.push(Check::new(name, move |ctx| timed(ctx, rows, width)));
+        for (sequences, rows) in [(1, 1), (1, 4), (1, 9), (2, 9), (2, 16), (2, 25), (2, 36), (2, 64)] {
+            let name = format!("timed, {sequences}×{rows} rows of {width}");
+            checks.push(Check::new(name, move |ctx| timed(ctx, sequences, rows, width)));
         }
     }
     checks
@@ -314,14 +331,14 @@ fn distance(found: &[f32], exact: &[f32]) -> f64 {
 }
 
 /// The time per block, as its weights are what must be read.
-fn timed(ctx: &Ctx, rows: usize, width: usize) -> Result<Outcome> {
+fn timed(ctx: &Ctx, sequences: usize, rows: usize, width: usize) -> Result<Outcome> {
     if !ctx.timed {
         return Ok(Outcome::default());
     }
     let gpu = ctx.gpu(Precision::Bf16);
-    let values = Values::new(1, rows, width, true);
+    let values = Values::new(sequences, rows, width, true);
     let weights = Weights::new(gpu, Precision::Bf16, &values)?;
-    let (few, mut path) = (weights.path(1, rows), weights.path(1, rows));
+    let (few, mut path) = (weights.path(sequences, rows), weights.path(sequences, rows));
     // As many as a model has, though the same: three do not stay in the cache.
     let depth = 16;
     let block = |index: usize| {
@@ -337,6 +354,6 @@ fn timed(ctx: &Ctx, rows: usize, width: usize) -> Result<Outcome> {
     Ok(Outcome::default().timed(Timing {
         microseconds,
         bytes: 2.0 * parameters,
-        flops: 2.0 * parameters * rows as f64,
+        flops: 2.0 * parameters * (sequences * rows) as f64,
     }))
 }
