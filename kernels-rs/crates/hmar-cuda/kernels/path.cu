@@ -18,10 +18,13 @@ constexpr int MOST_SLOTS = 24;
 constexpr int MOST_RECEIVERS = 8;
 constexpr int MOST_ROWS = 128;
 
+// Layers of a transformer block. A path's head counts as the first layer of a block after the last.
+enum Kind { QKV, PROJ, FC1, FC2, KINDS };
+
 struct Block {
-  TensorMap qkv, proj, fc1, fc2;
-  const float *qkv_bias, *proj_bias, *fc1_bias, *fc2_bias;
-  const float* modulations;  // [slots, 6, C]
+  TensorMap weights[KINDS];
+  const float* biases[KINDS];
+  const float* modulations;  // [slots, 6, C], of the head [slots, 2, C]
   const float* factors;      // of heads, or null
 };
 
@@ -29,17 +32,15 @@ struct Block {
 using Shares = uint16_t[MOST_CLUSTERS + 1];
 
 struct Path {
-  Block blocks[MOST_BLOCKS];
-  TensorMap head;
-  const float *head_bias, *head_modulations;  // [slots, 2, C]
+  Block blocks[MOST_BLOCKS + 1];
   const uint32_t* slots;
   const float* residual;
   float* logits;
   unsigned char* exchange;  // twice what `Exchange` divides, unwritten
   float scale;
   int count, rows, per_sequence, width, vocabulary;
-  int ring, receivers, piece;  // slots of weights, tiles whose sums are received, chunks of hidden rows at a time
-  Shares qkv, back, fc1, logit;  // `back`: of proj and fc2
+  int ring, receivers, piece;  // slots of weights, tiles whose sums are received, chunks of copied rows at a time
+  Shares shares[KINDS + 1];    // by kind, then of the head
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -61,24 +62,27 @@ struct Stream {
 
 // What the layers of a transformer block hand over. Blocks take turns with two.
 struct Exchange {
-  bf16 *qkv, *attended, *hidden;  // [rows, 3C], [rows, C], [rows, 4C]
-  Stream middle, end;             // after attention, after the feed-forward
+  unsigned char* start;
+  size_t length;  // of the residual stream
 
   static __device__ __forceinline__ size_t bytes(const Path& path) {
-    return (size_t)path.rows * path.width * 24 + (size_t)path.rows * (path.width / TILE_OUTPUTS) * 16;
+    return (size_t)path.rows * (path.width * 24 + path.width / TILE_OUTPUTS * 16);
   }
 
-  __device__ __forceinline__ Exchange(const Path& path, int turn) {
-    size_t length = (size_t)path.rows * path.width, moments = (size_t)path.rows * (path.width / TILE_OUTPUTS);
-    unsigned char* at = path.exchange + turn * bytes(path);
-    middle.values = reinterpret_cast<float*>(at);
-    end.values = middle.values + length;
-    qkv = reinterpret_cast<bf16*>(end.values + length);
-    attended = qkv + 3 * length;
-    hidden = attended + length;
-    middle.moments = reinterpret_cast<float2*>(hidden + 4 * length);
-    end.moments = middle.moments + moments;
+  __device__ __forceinline__ Exchange(const Path& path, int turn)
+      : start(path.exchange + turn * bytes(path)), length((size_t)path.rows * path.width) {}
+
+  // The residual stream after attention or, at the end, after the feed-forward.
+  __device__ __forceinline__ Stream stream(bool end) const {
+    size_t first = end ? length : 0;
+    return {reinterpret_cast<float*>(start) + first,
+            reinterpret_cast<float2*>(start + length * 24) + first / TILE_OUTPUTS};
   }
+
+  // [rows, 3C], [rows, C], [rows, 4C]
+  __device__ __forceinline__ bf16* qkv() const { return reinterpret_cast<bf16*>(start + length * 8); }
+  __device__ __forceinline__ bf16* attended() const { return reinterpret_cast<bf16*>(start + length * 14); }
+  __device__ __forceinline__ bf16* hidden() const { return reinterpret_cast<bf16*>(start + length * 16); }
 };
 
 __device__ __forceinline__ int warp() { return thread_anew() / 32; }
@@ -168,32 +172,38 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
   }
 }
 
-// Columns [first, first + columns) of rows that others hand over.
-__device__ __forceinline__ void copy_rows(const Path& path, const Place& place, const bf16* from, int stride, int first,
-                                          int columns) {
-  constexpr int AT_ONCE = 8;
-  int units = columns / 8, total = path.rows * units;
+// `columns` of rows that others hand over: a warp a row.
+template <int TILES>
+__device__ __forceinline__ void copy_rows(const Path& path, const Place& place, const bf16* from, int stride, int columns) {
+  constexpr int AT_ONCE = TILES < 4 ? TILES : 4, PARTS = TILES < 4 ? 4 : 2;
+  int units = columns / 8, lane = ::lane();
 #pragma unroll 1
-  for (int begin = thread_anew(); begin < total; begin += THREADS * AT_ONCE) {
-    uint4 values[AT_ONCE];
-    bool missing;
-    do {
-      missing = false;
+  for (int first = warp(); first < path.rows; first += WARPS * AT_ONCE) {
+#pragma unroll 1
+    for (int begin = lane; begin < units; begin += 32 * PARTS) {
+      uint4 values[AT_ONCE][PARTS];
+      bool missing;
+      do {
+        missing = false;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+          const bf16* row = from + (size_t)min(first + i * WARPS, path.rows - 1) * stride;
+#pragma unroll
+          for (int j = 0; j < PARTS; j++) values[i][j] = look_at_four(row + min(begin + j * 32, units - 1) * 8);
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE * PARTS; i++) missing |= is_missing(values[i / PARTS][i % PARTS]);
+      } while (missing);
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++) {
-        int index = begin + i * THREADS;
-        if (index >= total) continue;
-        values[i] = look_at_four(from + (size_t)(index / units) * stride + first + index % units * 8);
+        int row = first + i * WARPS;
+        if (row >= path.rows) break;
+#pragma unroll
+        for (int j = 0; j < PARTS; j++) {
+          int unit = begin + j * 32;
+          if (unit < units) *reinterpret_cast<uint4*>(place.at(place.copied + place.place(row, unit * 8))) = values[i][j];
+        }
       }
-#pragma unroll
-      for (int i = 0; i < AT_ONCE; i++)
-        if (begin + i * THREADS < total) missing |= is_missing(values[i]);
-    } while (missing);
-#pragma unroll
-    for (int i = 0; i < AT_ONCE; i++) {
-      int index = begin + i * THREADS;
-      if (index >= total) continue;
-      *reinterpret_cast<uint4*>(place.at(place.copied + place.place(index / units, index % units * 8))) = values[i];
     }
   }
 }
@@ -201,12 +211,15 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
 // Starts copying this block's columns of scale and shift of every sequence.
 __device__ __forceinline__ void fetch_modulations(const Path& path, const Place& place, const float* table, int vectors,
                                                   int scale, int shift) {
-  int slice = path.width / CLUSTER, units = slice / 4, sequences = path.rows / path.per_sequence;
-  for (int i = thread_anew(); i < sequences * 2 * units; i += THREADS) {
-    int vector = i / units, unit = i % units;
-    uint32_t slot = place.slots[vector / 2 * path.per_sequence];
-    const float* from = table + ((size_t)slot * vectors + (vector % 2 ? shift : scale)) * path.width;
-    copy_later(place.modulations + vector * slice + unit * 4, from + place.rank * slice + unit * 4, true);
+  int slice = path.width / CLUSTER, sequence = warp() / 2;
+#pragma unroll 1
+  for (int first = sequence * path.per_sequence; first < path.rows; first += WARPS / 2 * path.per_sequence) {
+    const float* from = table + ((size_t)place.slots[first] * vectors + (warp() % 2 ? shift : scale)) * path.width;
+    float* to = place.modulations + (sequence * 2 + warp() % 2) * slice;
+#pragma unroll 1
+    for (int column = lane() * 4; column < slice; column += 32 * 4)
+      copy_later(to + column, from + place.rank * slice + column, true);
+    sequence += WARPS / 2;
   }
   commit_copies();
 }
@@ -290,83 +303,27 @@ __device__ __forceinline__ void send(const Path& path, const Place& place, const
 }
 
 // A layer: which of its tiles this cluster makes, how deep this block's part of the sums is, in chunks of 64 of which the
-// last may be less, and of how many of them the rows fit into shared memory at a time.
+// last may be less, and how many of them of the rows are in shared memory at a time.
 struct Layer {
-  int first, end;
+  int kind;
+  bool is_head;
+  int slice, first, end;
   int chunks, last_steps, piece;
 
-  __device__ __forceinline__ Layer(const Path& path, const Place& place, const Shares& shares, int slice) {
-    // Made anew for every block: registers are scarcer than time.
-    int cluster = place.cluster;
-    asm volatile("" : "+r"(cluster));
-    first = shares[cluster];
-    end = shares[cluster + 1];
+  __device__ __forceinline__ Layer(const Path& path, const Place& place, int block, int kind)
+      : kind(kind), is_head(block == path.count), slice(path.width / CLUSTER * (kind == FC2 ? 4 : 1)) {
+    const Shares& shares = path.shares[is_head ? KINDS : kind];
+    first = shares[place.cluster];
+    end = shares[place.cluster + 1];
     chunks = (slice + CHUNK - 1) / CHUNK;
     last_steps = (slice - (chunks - 1) * CHUNK) / 16;
-    piece = min(chunks, path.piece);
+    piece = copies() ? min(chunks, path.piece) : chunks;
   }
 
+  // Whether its rows are copied as they are, not normalised.
+  __device__ __forceinline__ bool copies() const { return kind % 2 == 1; }
   __device__ __forceinline__ int steps(int chunk) const { return chunk + 1 == chunks ? last_steps : CHUNK / 16; }
 };
-
-// Multiplies and ends a layer's tiles, of whose rows those of the first chunks are at `rows`. `load(chunk, count)` leaves
-// those of other chunks there, and waits for all threads to have done so. `prepare(tile, row, output)` asks for what `finish(tile, row, output, prepared, sum)` needs: sums of two outputs, `output`
-// and 8 further, of two neighbouring rows.
-template <int TILES, bool WHOLE, typename Load, typename Prepare, typename Finish>
-__device__ __forceinline__ void multiply(const Path& path, const Place& place, WeightStream& weights, Turn& turn,
-                                         const Layer& layer, uint32_t rows, Load load, Prepare prepare, Finish finish) {
-#pragma unroll 1
-  for (int round = layer.first; round < layer.end; round += path.receivers) {
-    int end = min(round + path.receivers, layer.end);
-    // Sums of the last round have been received by all.
-    if (round > layer.first) meet();
-#pragma unroll 1
-    for (int tile = round; tile < end; tile += 2) {
-      int together = min(2, end - tile), group = warp() / 4;
-      float sums[TILES][4] = {};
-#pragma unroll 1
-      for (int chunk = 0; chunk < layer.chunks; chunk++) {
-        if constexpr (!WHOLE) {
-          bool loaded = layer.piece == layer.chunks || (tile == layer.first && chunk == 0);
-          if (!loaded && chunk % layer.piece == 0) {
-            meet();
-            load(chunk, min(layer.piece, layer.chunks - chunk));
-          }
-        }
-        if (chunk == 0 && tile == round && threadIdx.x < end - round && place.ended > 0)
-          arrive_expecting(place.complete + after(turn, threadIdx.x, path.receivers).slot * 8, place.ended * CLUSTER * 512);
-        if (group < together) {
-          uint32_t slot = weights.wait(group);
-          accumulate<TILES>(sums, slot, rows + chunk % layer.piece * place.padded * 128, layer.steps(chunk), path.rows);
-          __syncwarp();
-          if (lane() == 0) weights.release(group);
-        }
-        weights.advance(together);
-      }
-      if (group < together) send<TILES>(path, place, sums, after(turn, tile - round + group, path.receivers));
-    }
-#pragma unroll 1
-    for (int task = warp(); task < (end - round) * place.ended; task += WARPS) {
-      int local = task / place.ended, pair = task % place.ended, tile = round + local;
-      Turn own = after(turn, local, path.receivers);
-      int row = place.row(pair), output = tile * TILE_OUTPUTS + lane() / 8 * 16 + lane() % 8;
-      auto prepared = prepare(tile - layer.first, pair, row, output);
-      wait_for_blocks_at(place.complete + own.slot * 8, own.parity);
-      const float4* parts = reinterpret_cast<const float4*>(
-          place.at(place.received + own.slot * CLUSTER * place.pairs * 512 + pair * 512)) + lane();
-      float4 sum = parts[0];
-#pragma unroll
-      for (int i = 1; i < CLUSTER; i++) {
-        float4 part = parts[i * place.pairs * 32];
-        sum = {sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w};
-      }
-      __syncwarp();
-      if (lane() < CLUSTER) arrive_at_block(place.free + own.slot * 8, lane());
-      finish(tile - layer.first, pair, row, output, prepared, sum);
-    }
-    turn = after(turn, end - round, path.receivers);
-  }
-}
 
 // Hands results of two outputs of two rows over, neighbouring outputs together.
 __device__ __forceinline__ void hand_over_rounded(const Path& path, bf16* to, int stride, int row, int output, float4 x) {
@@ -411,141 +368,195 @@ __device__ __forceinline__ float gelu(float x) {
   return __fdividef(x, 1.0f + __expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
 }
 
-// What two outputs of two rows are added to.
-struct Gated {
-  float gates[4], bias[2];
+// What is added to sums of two outputs of two rows, and what they are multiplied with after.
+struct Ending {
+  float bias[2], gates[4];
 };
 
+__device__ __forceinline__ Ending prepare(const Path& path, const Place& place, const Block& block, const Layer& layer,
+                                          int row, int output) {
+  Ending ending;
+  const float* bias = block.biases[layer.kind] + output;
+  ending.bias[0] = __ldg(bias);
+  ending.bias[1] = __ldg(bias + 8);
+  if (layer.copies()) {
+    const float* gates = block.modulations + (layer.kind == PROJ ? 0 : path.width) + output;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const float* own = gates + (size_t)place.slots[min(row + i, path.rows - 1)] * 6 * path.width;
+      ending.gates[i] = __ldg(own);
+      ending.gates[i + 2] = __ldg(own + 8);
+    }
+  }
+  return ending;
+}
+
+// Ends sums of two outputs of two rows. `residual` is where this block has them in the residual stream.
+__device__ __forceinline__ void finish(const Path& path, const Layer& layer, const Exchange& to, int row, int output,
+                                       const Ending& ending, float4 x, float4& residual) {
+  x = {x.x + ending.bias[0], x.y + ending.bias[0], x.z + ending.bias[1], x.w + ending.bias[1]};
+  if (layer.copies()) {
+    const float(&gates)[4] = ending.gates;
+    float4 y = residual;
+    y = {y.x + gates[0] * x.x, y.y + gates[1] * x.y, y.z + gates[2] * x.z, y.w + gates[3] * x.w};
+    residual = y;
+    hand_over_residual(path, to.stream(layer.kind == FC2), row, output, y);
+  } else if (layer.is_head) {
+    float* own = path.logits + (size_t)row * path.vocabulary + output;
+    if (row < path.rows) own[0] = x.x, own[8] = x.z;
+    own += path.vocabulary;
+    if (row + 1 < path.rows) own[0] = x.y, own[8] = x.w;
+  } else {
+    if (layer.kind == FC1) x = {gelu(x.x), gelu(x.y), gelu(x.z), gelu(x.w)};
+    int stride = (layer.kind == QKV ? 3 : 4) * path.width;
+    hand_over_rounded(path, layer.kind == QKV ? to.qkv() : to.hidden(), stride, row, output, x);
+  }
+}
+
+// Starts fetching what normalises the rows of the layer after this one but one.
+__device__ __forceinline__ void fetch_next_modulations(const Path& path, const Place& place, int block, int kind) {
+  int next = kind == QKV ? block : block + 1;
+  bool of_head = next == path.count;
+  fetch_modulations(path, place, path.blocks[next].modulations, of_head ? 2 : 6, of_head ? 0 : kind == QKV ? 3 : 2,
+                    of_head ? 1 : kind == QKV ? 5 : 4);
+}
+
+// Attention of the block's tasks.
+template <int TILES>
+__device__ __forceinline__ void attend(const Path& path, const Block& block, const Exchange& exchange) {
+  int width = path.width, heads = width / HEAD_WIDTH, parts = (path.per_sequence + QUERIES - 1) / QUERIES;
+  int tasks = path.rows / path.per_sequence * heads * parts;
+  bool normalized = block.factors != nullptr;
+#pragma unroll 1
+  for (int task = blockIdx.x + gridDim.x * warp(); task < tasks; task += gridDim.x * WARPS) {
+    int part = task % parts, head = task / parts % heads, sequence = task / parts / heads;
+    size_t first = (size_t)sequence * path.per_sequence;
+    attend<TILES <= 2>(exchange.qkv() + first * 3 * width + head * HEAD_WIDTH, 3 * width, width, path.per_sequence,
+                       part * QUERIES, normalized ? __ldg(block.factors + head) : path.scale, normalized,
+                       exchange.attended() + first * width + head * HEAD_WIDTH);
+  }
+}
+
+// All layers, one after the other by the same instructions: they are many, and what is in their cache need not be waited
+// for.
 template <int TILES>
 __device__ __forceinline__ void run(const Path& path, const Place& place, WeightStream& weights) {
-  constexpr int ROWS_AT_ONCE = TILES < 4 ? TILES : 4;
-  int width = path.width, slice = width / CLUSTER, rank = place.rank;
+  constexpr int ROWS_AT_ONCE = TILES < 2 ? 1 : TILES < 8 ? 2 : 4;
+  // Whether rows may have to be copied in pieces.
+  constexpr bool PIECES = TILES >= 8;
   Turn turn;
-  auto layer = [&](const Shares& shares, int slice) { return Layer(path, place, shares, slice); };
   auto residual = [&](int tile, int pair) -> float4& { return place.own[(tile * place.pairs + pair) * 32 + lane()]; };
 
   // As if a block had made the input.
-  Layer back = layer(path.back, slice);
+  {
+    Layer back(path, place, 0, PROJ);
+    int tile = 0, pair = warp();
 #pragma unroll 1
-  for (int task = warp(); task < (back.end - back.first) * place.ended; task += WARPS) {
-    int tile = task / place.ended, pair = task % place.ended, row = place.row(pair);
-    int output = (back.first + tile) * TILE_OUTPUTS + lane() / 8 * 16 + lane() % 8;
-    const float* own = path.residual + (size_t)row * width + output;
-    float4 x = {};
-    if (row < path.rows) x.x = own[0], x.z = own[8];
-    if (row + 1 < path.rows) x.y = own[width], x.w = own[width + 8];
-    residual(tile, pair) = x;
-    hand_over_residual(path, Exchange(path, 1).end, row, output, x);
-  }
-  fetch_modulations(path, place, path.count > 0 ? path.blocks[0].modulations : path.head_modulations,
-                    path.count > 0 ? 6 : 2, path.count > 0 ? 2 : 0, path.count > 0 ? 4 : 1);
-  wait_for_copies<0>();
-  meet();
-
-  auto none = [](int, int) {};
-  auto biases = [&](const float* bias) {
-    return [bias](int, int, int, int output) { return float2{__ldg(bias + output), __ldg(bias + output + 8)}; };
-  };
-#pragma unroll 1
-  for (int i = 0; i < path.count; i++) {
-    const Block& block = path.blocks[i];
-    auto own = [&] { return Exchange(path, i % 2); };
-    auto gated = [&](const float* bias, int gate) {
-      return [&, bias, gate](int, int, int row, int output) {
-        Gated to;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          uint32_t slot = place.slots[min(row + i % 2, path.rows - 1)];
-          to.gates[i] = __ldg(block.modulations + ((size_t)slot * 6 + gate) * width + output + i / 2 * 8);
-        }
-        to.bias[0] = __ldg(bias + output);
-        to.bias[1] = __ldg(bias + output + 8);
-        return to;
-      };
-    };
-    auto add_gated = [&](const Stream& stream) {
-      return [&](int tile, int pair, int row, int output, const Gated& to, float4 sum) {
-        float4& x = residual(tile, pair);
-        x = {x.x + to.gates[0] * (sum.x + to.bias[0]), x.y + to.gates[1] * (sum.y + to.bias[0]),
-             x.z + to.gates[2] * (sum.z + to.bias[1]), x.w + to.gates[3] * (sum.w + to.bias[1])};
-        hand_over_residual(path, stream, row, output, x);
-      };
-    };
-
-    normalize<ROWS_AT_ONCE>(path, place, Exchange(path, (i + 1) % 2).end);
-    meet();
-    fetch_modulations(path, place, block.modulations, 6, 3, 5);
-    multiply<TILES, true>(path, place, weights, turn, layer(path.qkv, slice), place.normalized, none, biases(block.qkv_bias),
-                    [&](int, int, int row, int output, float2 bias, float4 x) {
-                      hand_over_rounded(path, own().qkv, 3 * width, row, output,
-                                        {x.x + bias.x, x.y + bias.x, x.z + bias.y, x.w + bias.y});
-                    });
-
-    int heads = width / HEAD_WIDTH, parts = (path.per_sequence + QUERIES - 1) / QUERIES;
-    int tasks = path.rows / path.per_sequence * heads * parts;
-#pragma unroll 1
-    for (int task = blockIdx.x + gridDim.x * warp(); task < tasks; task += gridDim.x * WARPS) {
-      int sequence = task / (heads * parts), head = task / parts % heads, part = task % parts;
-      size_t first = (size_t)sequence * path.per_sequence;
-      bool normalized = block.factors != nullptr;
-      attend<TILES <= 2>(own().qkv + first * 3 * width + head * HEAD_WIDTH, 3 * width, width, path.per_sequence,
-                     part * QUERIES, normalized ? __ldg(block.factors + head) : path.scale, normalized,
-                     own().attended + first * width + head * HEAD_WIDTH);
+    for (;; pair += WARPS) {
+      while (pair >= place.ended && tile < back.end - back.first) pair -= place.ended, tile++;
+      if (tile >= back.end - back.first) break;
+      int row = place.row(pair), output = (back.first + tile) * TILE_OUTPUTS + lane() / 8 * 16 + lane() % 8;
+      const float* own = path.residual + (size_t)row * path.width + output;
+      float4 x = {};
+      if (row < path.rows) x.x = own[0], x.z = own[8];
+      if (row + 1 < path.rows) x.y = own[path.width], x.w = own[path.width + 8];
+      residual(tile, pair) = x;
+      hand_over_residual(path, Exchange(path, 1).stream(true), row, output, x);
     }
-
-    auto load_attended = [&](int chunk, int count) {
-      int columns = min(count * CHUNK, slice - chunk * CHUNK);
-      copy_rows(path, place, own().attended, width, rank * slice + chunk * CHUNK, columns);
-      wait_for_copies<0>();
-      meet();
-    };
-    Layer proj = layer(path.back, slice);
-    load_attended(0, proj.piece);
-    multiply<TILES, TILES < 8>(path, place, weights, turn, proj, place.copied, load_attended, gated(block.proj_bias, 0),
-                    add_gated(own().middle));
-
-    normalize<ROWS_AT_ONCE>(path, place, own().middle);
-    meet();
-    let_clean();
-    bool last = i + 1 == path.count;
-    fetch_modulations(path, place, last ? path.head_modulations : path.blocks[i + 1].modulations, last ? 2 : 6,
-                      last ? 0 : 2, last ? 1 : 4);
-    multiply<TILES, true>(path, place, weights, turn, layer(path.fc1, slice), place.normalized, none, biases(block.fc1_bias),
-                    [&](int, int, int row, int output, float2 bias, float4 x) {
-                      hand_over_rounded(path, own().hidden, 4 * width, row, output,
-                                        {gelu(x.x + bias.x), gelu(x.y + bias.x), gelu(x.z + bias.y), gelu(x.w + bias.y)});
-                    });
-
-    auto copy_hidden = [&](int chunk, int count) {
-      copy_rows(path, place, own().hidden, 4 * width, rank * 4 * slice + chunk * CHUNK, count * CHUNK);
-    };
-    auto load_hidden = [&](int chunk, int count) {
-      copy_hidden(chunk, count);
-      meet();
-    };
-    Layer fc2 = layer(path.back, 4 * slice);
-    copy_hidden(0, fc2.piece);
+    fetch_next_modulations(path, place, -1, FC1);
     wait_for_copies<0>();
-    meet_cleaned();
-    multiply<TILES, TILES < 8>(path, place, weights, turn, fc2, place.copied, load_hidden, gated(block.fc2_bias, 1),
-                    add_gated(own().end));
+    meet();
   }
-  normalize<ROWS_AT_ONCE>(path, place, Exchange(path, (path.count + 1) % 2).end);
-  meet();
-  multiply<TILES, true>(path, place, weights, turn, layer(path.logit, slice), place.normalized, none, biases(path.head_bias),
-                  [&](int, int, int row, int output, float2 bias, float4 x) {
-                    float* own = path.logits + (size_t)row * path.vocabulary + output;
-                    if (row < path.rows) own[0] = x.x + bias.x, own[8] = x.z + bias.y;
-                    own += path.vocabulary;
-                    if (row + 1 < path.rows) own[0] = x.y + bias.x, own[8] = x.w + bias.y;
-                  });
+
+#pragma unroll 1
+  for (int step = 0; step <= path.count * KINDS; step++) {
+    int index = step / KINDS;
+    const Block& block = path.blocks[index];
+    Layer layer(path, place, index, step % KINDS);
+    Exchange own(path, index % 2);
+    auto copy = [&](int chunk) {
+      const bf16* from = layer.kind == PROJ ? own.attended() : own.hidden();
+      copy_rows<TILES>(path, place, from + place.rank * layer.slice + chunk * CHUNK,
+                       (layer.kind == PROJ ? 1 : 4) * path.width, min(layer.piece * CHUNK, layer.slice - chunk * CHUNK));
+    };
+    if (!layer.copies()) {
+      bool first = layer.kind == QKV;
+      normalize<ROWS_AT_ONCE>(path, place, Exchange(path, (index + first) % 2).stream(first));
+    } else {
+      if (layer.kind == PROJ) attend<TILES>(path, block, own);
+      if (!PIECES) copy(0);
+      wait_for_copies<0>();
+    }
+    layer.kind == FC2 ? meet_cleaned() : meet();
+    if (layer.kind == FC1) let_clean();
+    if (!layer.copies() && !layer.is_head) fetch_next_modulations(path, place, index, layer.kind);
+
+    uint32_t rows = layer.copies() ? place.copied : place.normalized;
+#pragma unroll 1
+    for (int round = layer.first; round < layer.end; round += path.receivers) {
+      int end = min(round + path.receivers, layer.end);
+      // Sums of the last round have been received by all.
+      if (round > layer.first) meet();
+      if (threadIdx.x < end - round && place.ended > 0)
+        arrive_expecting(place.complete + after(turn, threadIdx.x, path.receivers).slot * 8, place.ended * CLUSTER * 512);
+#pragma unroll 1
+      for (int tile = round; tile < end; tile += 2) {
+        int together = min(2, end - tile), group = warp() / 4, in_piece = 0;
+        float sums[TILES][4] = {};
+#pragma unroll 1
+        for (int chunk = 0; chunk < layer.chunks; chunk++, in_piece++) {
+          if (in_piece == layer.piece) in_piece = 0;
+          if constexpr (PIECES) {
+            bool is_there = tile > layer.first && layer.piece == layer.chunks;
+            if (layer.copies() && in_piece == 0 && !is_there) {
+              if (chunk > 0 || tile > layer.first) meet();
+              copy(chunk);
+              meet();
+            }
+          }
+          if (group < together) {
+            uint32_t slot = weights.wait(group);
+            accumulate<TILES>(sums, slot, rows + in_piece * place.padded * 128, layer.steps(chunk), path.rows);
+            __syncwarp();
+            if (lane() == 0) weights.release(group);
+          }
+          weights.advance(together);
+        }
+        if (group < together) send<TILES>(path, place, sums, after(turn, tile - round + group, path.receivers));
+      }
+      int local = 0, pair = warp();
+#pragma unroll 1
+      for (;; pair += WARPS) {
+        while (pair >= place.ended && local < end - round) pair -= place.ended, local++;
+        if (local >= end - round) break;
+        int tile = round + local, row = place.row(pair), output = tile * TILE_OUTPUTS + lane() / 8 * 16 + lane() % 8;
+        Turn from = after(turn, local, path.receivers);
+        Ending ending = prepare(path, place, block, layer, row, output);
+        wait_for_blocks_at(place.complete + from.slot * 8, from.parity);
+        const float4* parts = reinterpret_cast<const float4*>(
+            place.at(place.received + (from.slot * CLUSTER * place.pairs + pair) * 512)) + lane();
+        float4 sum = parts[0];
+#pragma unroll
+        for (int i = 1; i < CLUSTER; i++) {
+          float4 part = parts[i * place.pairs * 32];
+          sum = {sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w};
+        }
+        __syncwarp();
+        if (lane() < CLUSTER) arrive_at_block(place.free + from.slot * 8, lane());
+        finish(path, layer, own, row, output, ending, sum, residual(tile - layer.first, pair));
+      }
+      turn = after(turn, end - round, path.receivers);
+    }
+  }
 }
 
 // Asks for all weights of the path, in the order in which `run` multiplies.
 __device__ __forceinline__ void stream(const Path& path, const Place& place, WeightStream& weights) {
-  int slice = path.width / CLUSTER;
   uint64_t policy = used_once();
-  auto request = [&](const TensorMap& map, const Layer& layer, int inputs) {
+#pragma unroll 1
+  for (int step = 0; step <= path.count * KINDS; step++) {
+    const Block& block = path.blocks[step / KINDS];
+    Layer layer(path, place, step / KINDS, step % KINDS);
 #pragma unroll 1
     for (int round = layer.first; round < layer.end; round += path.receivers) {
       int end = min(round + path.receivers, layer.end);
@@ -555,22 +566,11 @@ __device__ __forceinline__ void stream(const Path& path, const Place& place, Wei
         for (int chunk = 0; chunk < layer.chunks; chunk++) {
 #pragma unroll 1
           for (int own = tile; own < min(tile + 2, end); own++)
-            weights.request(map, place.rank * inputs + chunk * CHUNK, own * TILE_OUTPUTS, policy);
+            weights.request(block.weights[layer.kind], place.rank * layer.slice + chunk * CHUNK, own * TILE_OUTPUTS, policy);
         }
       }
     }
-  };
-  Layer qkv(path, place, path.qkv, slice), proj(path, place, path.back, slice), fc1(path, place, path.fc1, slice),
-      fc2(path, place, path.back, 4 * slice), logit(path, place, path.logit, slice);
-#pragma unroll 1
-  for (int i = 0; i < path.count; i++) {
-    const Block& block = path.blocks[i];
-    request(block.qkv, qkv, slice);
-    request(block.proj, proj, slice);
-    request(block.fc1, fc1, slice);
-    request(block.fc2, fc2, 4 * slice);
   }
-  request(path.head, logit, slice);
 }
 
 // Makes what the last block's layers handed over unwritten again, once nobody looks at it any more: all have taken part in
@@ -602,7 +602,7 @@ __device__ __forceinline__ void set_place(const Path& path, Place& place, unsign
   place.copied = place.normalized + (slice + CHUNK - 1) / CHUNK * place.padded * 128;
   place.received = place.copied + path.piece * place.padded * 128;
   place.own = reinterpret_cast<float4*>(place.at(place.received + path.receivers * CLUSTER * place.pairs * 512));
-  int most = path.back[place.cluster + 1] - path.back[place.cluster];
+  int most = path.shares[PROJ][place.cluster + 1] - path.shares[PROJ][place.cluster];
   place.modulations = reinterpret_cast<float*>(place.own + most * place.pairs * 32);
   place.complete = shared_address(barriers);
   place.free = place.complete + MOST_RECEIVERS * 8;

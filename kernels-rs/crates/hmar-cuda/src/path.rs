@@ -55,6 +55,7 @@ const FIXED: usize = 2 << 10;
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Block {
+    /// Of qkv, proj, fc1, fc2.
     weights: [TensorMap; 4],
     biases: [u64; 4],
     modulations: u64,
@@ -66,10 +67,8 @@ struct Block {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Arguments {
-    blocks: [Block; MOST_BLOCKS],
-    head: TensorMap,
-    head_bias: u64,
-    head_modulations: u64,
+    /// The head's layer is the first of the one after the last.
+    blocks: [Block; MOST_BLOCKS + 1],
     slots: u64,
     residual: u64,
     logits: u64,
@@ -83,11 +82,8 @@ struct Arguments {
     ring: i32,
     receivers: i32,
     piece: i32,
-    qkv: Shares,
-    back: Shares,
-    fc1: Shares,
-    logit: Shares,
-    padding: [u32; 9],
+    shares: [Shares; 5],
+    padding: [u16; 25],
 }
 
 impl Argument for Arguments {}
@@ -185,7 +181,7 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
         && Way::find(backend, path).is_some()
 }
 
-/// What the layers of a transformer block hand to one another, and moments of the residual stream.
+/// Bytes of what the layers of a transformer block hand to one another, and of moments of the residual stream.
 fn exchange_bytes(path: &Path<'_, CudaBackend>) -> usize {
     path.rows.count() * (path.width * 24 + path.width / TILE * 16)
 }
@@ -201,7 +197,7 @@ pub(crate) fn run(
         let shape = weight.shape();
         TensorMap::new(&backend.context, weight, [shape.inputs, shape.outputs], [CHUNK, TILE])
     };
-    let mut blocks = [Block::zeroed(); MOST_BLOCKS];
+    let mut blocks = [Block::zeroed(); MOST_BLOCKS + 1];
     let mut scale = 1.0;
     for (to, block) in blocks.iter_mut().zip(&path.blocks) {
         let layers = [&block.qkv, &block.proj, &block.fc1, &block.fc2];
@@ -218,12 +214,13 @@ pub(crate) fn run(
             }
         };
     }
+    let head = &mut blocks[path.blocks.len()];
+    head.weights[0] = map(path.head.weight)?;
+    head.biases[0] = path.head.bias.pointer();
+    head.modulations = path.head_modulations.pointer();
     let exchange = backend.scratch();
     let arguments = Arguments {
         blocks,
-        head: map(path.head.weight)?,
-        head_bias: path.head.bias.pointer(),
-        head_modulations: path.head_modulations.pointer(),
         slots: path.rows.slots.pointer(),
         residual: buffers.residual.pointer(),
         logits: buffers.logits.pointer(),
@@ -237,11 +234,8 @@ pub(crate) fn run(
         ring: memory.slots as i32,
         receivers: memory.receivers as i32,
         piece: memory.piece as i32,
-        qkv: division.qkv,
-        back: division.back,
-        fc1: division.fc1,
-        logit: division.logit,
-        padding: [0; 9],
+        shares: [division.qkv, division.back, division.fc1, division.back, division.logit],
+        padding: [0; 25],
     };
     // Nothing was handed over yet.
     backend.fill(exchange.pointer(), 2 * exchange_bytes(path), 0xFF)?;
