@@ -51,18 +51,6 @@ __device__ __forceinline__ void wait_at(uint32_t barrier, uint32_t parity) {
       : "memory");
 }
 
-// As `wait_at`, for a barrier at which other blocks of the cluster arrive: what they did before is seen after.
-__device__ __forceinline__ void wait_for_blocks_at(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{.reg .pred p;"
-      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;"
-      "@p bra over;"
-      "bra again;"
-      "over:}" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 // The address of the same place in another block of the cluster.
 __device__ __forceinline__ uint32_t address_at_block(uint32_t address, int rank) {
   uint32_t theirs;

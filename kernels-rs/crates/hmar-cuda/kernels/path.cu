@@ -85,24 +85,44 @@ struct Exchange {
   __device__ __forceinline__ bf16* hidden() const { return reinterpret_cast<bf16*>(start + length * 16); }
 };
 
+// Shared memory by its address.
+__device__ __forceinline__ float4 load_shared(uint32_t from) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
+  return x;
+}
+
+__device__ __forceinline__ void store_shared(uint32_t to, float4 x) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
+}
+
+__device__ __forceinline__ void store_shared(uint32_t to, uint4 x) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+
+__device__ __forceinline__ void store_shared(uint32_t to, uint2 x) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(to), "r"(x.x), "r"(x.y) : "memory");
+}
+
 __device__ __forceinline__ int warp() { return thread_anew() / 32; }
 __device__ __forceinline__ int lane() { return thread_anew() % 32; }
 
-// What a block needs to know of its place, and where what lies in shared memory; it lies there itself.
+// What a block knows of its rows, in shared memory.
+struct RowTable {
+  uint8_t sequences[MOST_ROWS];
+  uint32_t slots[MOST_ROWS];
+};
+
+// A block's place, and where what lies in shared memory.
 struct Place {
   int rank, cluster;
   int padded;  // rows in shared memory
   int pairs;   // of 16 rows: each block of the cluster ends two of them
   int ended;   // of those in which there are rows for this block
   uint32_t normalized, copied, received, complete, free;  // rows of a slice; sums, and their barriers
-  unsigned char* memory;                                  // where `shared_address` is `base`
-  uint32_t base;
-  float4* own;                   // the residual stream where this block ends it
-  float* modulations;            // [sequences, 2, C / 8]
-  uint8_t sequences[MOST_ROWS];  // of rows
-  uint32_t slots[MOST_ROWS];     // of rows
-
-  __device__ __forceinline__ unsigned char* at(uint32_t address) const { return memory + (address - base); }
+  uint32_t own;          // the residual stream where this block ends it
+  uint32_t modulations;  // [sequences, 2, C / 8]
+  const RowTable* table;
 
   // Where `column` of a slice's row lies: chunks of 64 columns, mixed like the weights.
   __device__ __forceinline__ uint32_t place(int row, int column) const {
@@ -153,20 +173,19 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
       squares = warp_sum(squares) / path.width - difference * difference;
       mean = about + difference;
       float factor = rsqrtf(fmaxf(squares, 0) + 1e-6f);
-      const float* scales = place.modulations + place.sequences[row] * 2 * slice;
+      uint32_t scales = place.modulations + place.table->sequences[row] * 2 * slice * sizeof(float);
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         int unit = lane + half * 32;
         if (unit >= units) break;
-        float4 s = *reinterpret_cast<const float4*>(scales + unit * 4);
-        float4 b = *reinterpret_cast<const float4*>(scales + slice + unit * 4);
+        float4 s = load_shared(scales + unit * 16), b = load_shared(scales + slice * 4 + unit * 16);
         uint4 x = values[i][half];
         auto normalized = [&](uint32_t x, float s, float b) {
           return (__uint_as_float(x) - mean) * factor * (1 + s) + b;
         };
         uint2 four = {pack(normalized(x.x, s.x, b.x), normalized(x.y, s.y, b.y)),
                       pack(normalized(x.z, s.z, b.z), normalized(x.w, s.w, b.w))};
-        *reinterpret_cast<uint2*>(place.at(place.normalized + place.place(row, unit * 4))) = four;
+        store_shared(place.normalized + place.place(row, unit * 4), four);
       }
     }
   }
@@ -201,11 +220,15 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
 #pragma unroll
         for (int j = 0; j < PARTS; j++) {
           int unit = begin + j * 32;
-          if (unit < units) *reinterpret_cast<uint4*>(place.at(place.copied + place.place(row, unit * 8))) = values[i][j];
+          if (unit < units) store_shared(place.copied + place.place(row, unit * 8), values[i][j]);
         }
       }
     }
   }
+}
+
+__device__ __forceinline__ void copy_to_address(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 
 // Starts copying this block's columns of scale and shift of every sequence.
@@ -214,11 +237,11 @@ __device__ __forceinline__ void fetch_modulations(const Path& path, const Place&
   int slice = path.width / CLUSTER, sequence = warp() / 2;
 #pragma unroll 1
   for (int first = sequence * path.per_sequence; first < path.rows; first += WARPS / 2 * path.per_sequence) {
-    const float* from = table + ((size_t)place.slots[first] * vectors + (warp() % 2 ? shift : scale)) * path.width;
-    float* to = place.modulations + (sequence * 2 + warp() % 2) * slice;
+    const float* from = table + ((size_t)place.table->slots[first] * vectors + (warp() % 2 ? shift : scale)) * path.width;
+    uint32_t to = place.modulations + (sequence * 2 + warp() % 2) * slice * sizeof(float);
 #pragma unroll 1
     for (int column = lane() * 4; column < slice; column += 32 * 4)
-      copy_later(to + column, from + place.rank * slice + column, true);
+      copy_to_address(to + column * 4, from + place.rank * slice + column);
     sequence += WARPS / 2;
   }
   commit_copies();
@@ -231,42 +254,57 @@ __device__ __forceinline__ void load_tiles_at(uint32_t (&tiles)[4], uint32_t add
                : "memory");
 }
 
-// Adds products of a chunk's `steps` times 16 numbers: 16 outputs of the warp by all rows.
+// A lane's parts of the operands' addresses.
+struct Operands {
+  uint32_t weights, rows;  // within a slot, within a chunk of rows
+  uint32_t weight_mix, row_mix;
+
+  template <int TILES>
+  static __device__ __forceinline__ Operands of_lane() {
+    int lane = ::lane(), output = warp() % 4 * 16 + lane % 16, row = TILES == 1 ? lane % 8 : lane / 16 * 8 + lane % 8;
+    return {output * 128u, row * 128u, lane / 16u ^ output % 8u, (TILES == 1 ? lane / 8u : lane / 8u % 2) ^ row % 8u};
+  }
+
+  __device__ __forceinline__ uint32_t weight(int step) const { return weights + ((step * 2 ^ weight_mix) << 4); }
+  __device__ __forceinline__ uint32_t row(int step) const { return rows + ((step * 2 ^ row_mix) << 4); }
+};
+
+// Adds products 16 deep: 16 outputs of the warp by all rows.
 template <int TILES>
-__device__ __forceinline__ void accumulate(float (&sums)[TILES][4], uint32_t weights, uint32_t rows, int steps, int count) {
-  int lane = ::lane();
-  int output = warp() % 4 * 16 + lane % 16;
-  uint32_t weight_row = weights + output * 128;
+__device__ __forceinline__ void add_step(float (&sums)[TILES][4], const Operands& own, uint32_t weights, uint32_t rows,
+                                         int step) {
+  uint32_t weight[4], row[(TILES + 1) / 2][4];
+  load_tiles_at(weight, weights + own.weight(step));
+#pragma unroll
+  for (int tile = 0; tile < TILES; tile += 2) load_tiles_at(row[tile / 2], rows + own.row(step) + tile * 8 * 128);
+#pragma unroll
+  for (int tile = 0; tile < TILES; tile++)
+    multiply_tile(sums[tile], weight, row[tile / 2][tile % 2 * 2], row[tile / 2][tile % 2 * 2 + 1]);
+}
+
+// Adds products of a chunk's `steps` times 16 numbers.
+template <int TILES>
+__device__ __forceinline__ void add_chunk(float (&sums)[TILES][4], float (&others)[4], const Operands& own,
+                                          uint32_t weights, uint32_t rows, int steps) {
   if constexpr (TILES == 1) {
-    // Both halves of two steps at once.
-    int row = lane % 8;
+    // Two steps' rows come together, and two sums do not wait for one another. What is beyond the depth is not added.
+    uint32_t weight[4][4], row[2][4];
 #pragma unroll
-    for (int step = 0; step < CHUNK / 16; step += 2) {
-      if (step >= steps) break;
-      uint32_t low[4], high[4], own[4];
-      load_tiles_at(low, weight_row + (((step * 2 + lane / 16) ^ (output & 7)) << 4));
-      load_tiles_at(high, weight_row + (((step * 2 + 2 + lane / 16) ^ (output & 7)) << 4));
-      load_tiles_at(own, rows + row * 128 + (((step * 2 + lane / 8) ^ row) << 4));
-      multiply_tile(sums[0], low, own[0], own[1]);
-      if (step + 1 < steps) multiply_tile(sums[0], high, own[2], own[3]);
+    for (int step = 0; step < 4; step++) load_tiles_at(weight[step], weights + own.weight(step));
+#pragma unroll
+    for (int step = 0; step < 4; step += 2) load_tiles_at(row[step / 2], rows + own.row(step));
+#pragma unroll
+    for (int step = 0; step < 4; step++) {
+      bool there = step < steps;
+      multiply_tile(step % 2 ? others : sums[0], weight[step], there ? row[step / 2][step % 2 * 2] : 0,
+                    there ? row[step / 2][step % 2 * 2 + 1] : 0);
     }
+  } else if (steps == CHUNK / 16) {
+#pragma unroll
+    for (int step = 0; step < CHUNK / 16; step++) add_step<TILES>(sums, own, weights, rows, step);
   } else {
-    int row = lane / 16 * 8 + lane % 8;
-#pragma unroll
-    for (int step = 0; step < CHUNK / 16; step++) {
-      if (step >= steps) break;
-      uint32_t weight[4];
-      load_tiles_at(weight, weight_row + (((step * 2 + lane / 16) ^ (output & 7)) << 4));
-      uint32_t own_rows = rows + row * 128 + (((step * 2 + lane / 8 % 2) ^ (row & 7)) << 4);
-#pragma unroll
-      for (int tile = 0; tile < TILES; tile += 2) {
-        if (tile * 8 >= count) break;
-        uint32_t own[4];
-        load_tiles_at(own, own_rows + tile * 8 * 128);
-        multiply_tile(sums[tile], weight, own[0], own[1]);
-        multiply_tile(sums[tile + 1], weight, own[2], own[3]);
-      }
-    }
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) add_step<TILES>(sums, own, weights, rows, step);
   }
 }
 
@@ -288,7 +326,7 @@ __device__ __forceinline__ Turn after(Turn turn, int number, int receivers) {
 // Hands a tile's partial sums to the blocks of the cluster that end their rows.
 template <int TILES>
 __device__ __forceinline__ void send(const Path& path, const Place& place, const float (&sums)[TILES][4], Turn turn) {
-  wait_for_blocks_at(place.free + turn.slot * 8, turn.parity ^ 1);
+  wait_at(place.free + turn.slot * 8, turn.parity ^ 1);
   int lane = ::lane();
   uint32_t to = place.received + (turn.slot * CLUSTER + place.rank) * place.pairs * 512 +
                 (warp() % 4 * 8 + lane / 4) * 16;
@@ -383,7 +421,7 @@ __device__ __forceinline__ Ending prepare(const Path& path, const Place& place, 
     const float* gates = block.modulations + (layer.kind == PROJ ? 0 : path.width) + output;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      const float* own = gates + (size_t)place.slots[min(row + i, path.rows - 1)] * 6 * path.width;
+      const float* own = gates + (size_t)place.table->slots[min(row + i, path.rows - 1)] * 6 * path.width;
       ending.gates[i] = __ldg(own);
       ending.gates[i + 2] = __ldg(own + 8);
     }
@@ -393,13 +431,13 @@ __device__ __forceinline__ Ending prepare(const Path& path, const Place& place, 
 
 // Ends sums of two outputs of two rows. `residual` is where this block has them in the residual stream.
 __device__ __forceinline__ void finish(const Path& path, const Layer& layer, const Exchange& to, int row, int output,
-                                       const Ending& ending, float4 x, float4& residual) {
+                                       const Ending& ending, float4 x, uint32_t residual) {
   x = {x.x + ending.bias[0], x.y + ending.bias[0], x.z + ending.bias[1], x.w + ending.bias[1]};
   if (layer.copies()) {
     const float(&gates)[4] = ending.gates;
-    float4 y = residual;
+    float4 y = load_shared(residual);
     y = {y.x + gates[0] * x.x, y.y + gates[1] * x.y, y.z + gates[2] * x.z, y.w + gates[3] * x.w};
-    residual = y;
+    store_shared(residual, y);
     hand_over_residual(path, to.stream(layer.kind == FC2), row, output, y);
   } else if (layer.is_head) {
     float* own = path.logits + (size_t)row * path.vocabulary + output;
@@ -445,7 +483,7 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
   // Whether rows may have to be copied in pieces.
   constexpr bool PIECES = TILES >= 8;
   Turn turn;
-  auto residual = [&](int tile, int pair) -> float4& { return place.own[(tile * place.pairs + pair) * 32 + lane()]; };
+  auto residual = [&](int tile, int pair) { return place.own + ((tile * place.pairs + pair) * 32 + lane()) * 16; };
 
   // As if a block had made the input.
   {
@@ -460,7 +498,7 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
       float4 x = {};
       if (row < path.rows) x.x = own[0], x.z = own[8];
       if (row + 1 < path.rows) x.y = own[path.width], x.w = own[path.width + 8];
-      residual(tile, pair) = x;
+      store_shared(residual(tile, pair), x);
       hand_over_residual(path, Exchange(path, 1).stream(true), row, output, x);
     }
     fetch_next_modulations(path, place, -1, FC1);
@@ -489,7 +527,6 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
     }
     layer.kind == FC2 ? meet_cleaned() : meet();
     if (layer.kind == FC1) let_clean();
-    if (!layer.copies() && !layer.is_head) fetch_next_modulations(path, place, index, layer.kind);
 
     uint32_t rows = layer.copies() ? place.copied : place.normalized;
 #pragma unroll 1
@@ -502,7 +539,8 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
 #pragma unroll 1
       for (int tile = round; tile < end; tile += 2) {
         int together = min(2, end - tile), group = warp() / 4, in_piece = 0;
-        float sums[TILES][4] = {};
+        float sums[TILES][4] = {}, others[4] = {};
+        Operands operands = Operands::of_lane<TILES>();
 #pragma unroll 1
         for (int chunk = 0; chunk < layer.chunks; chunk++, in_piece++) {
           if (in_piece == layer.piece) in_piece = 0;
@@ -516,14 +554,18 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
           }
           if (group < together) {
             uint32_t slot = weights.wait(group);
-            accumulate<TILES>(sums, slot, rows + in_piece * place.padded * 128, layer.steps(chunk), path.rows);
+            add_chunk<TILES>(sums, others, operands, slot, rows + in_piece * place.padded * 128, layer.steps(chunk));
             __syncwarp();
             if (lane() == 0) weights.release(group);
           }
           weights.advance(together);
         }
+#pragma unroll
+        for (int i = 0; i < 4; i++) sums[0][i] += others[i];
         if (group < together) send<TILES>(path, place, sums, after(turn, tile - round + group, path.receivers));
       }
+      if (round == layer.first && !layer.copies() && !layer.is_head)
+        fetch_next_modulations(path, place, index, layer.kind);
       int local = 0, pair = warp();
 #pragma unroll 1
       for (;; pair += WARPS) {
@@ -532,13 +574,12 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
         int tile = round + local, row = place.row(pair), output = tile * TILE_OUTPUTS + lane() / 8 * 16 + lane() % 8;
         Turn from = after(turn, local, path.receivers);
         Ending ending = prepare(path, place, block, layer, row, output);
-        wait_for_blocks_at(place.complete + from.slot * 8, from.parity);
-        const float4* parts = reinterpret_cast<const float4*>(
-            place.at(place.received + (from.slot * CLUSTER * place.pairs + pair) * 512)) + lane();
-        float4 sum = parts[0];
+        wait_at(place.complete + from.slot * 8, from.parity);
+        uint32_t parts = place.received + ((from.slot * CLUSTER * place.pairs + pair) * 32 + lane()) * 16;
+        float4 sum = load_shared(parts);
 #pragma unroll
         for (int i = 1; i < CLUSTER; i++) {
-          float4 part = parts[i * place.pairs * 32];
+          float4 part = load_shared(parts + i * place.pairs * 512);
           sum = {sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w};
         }
         __syncwarp();
@@ -589,23 +630,24 @@ __device__ __forceinline__ void clean(const Path& path) {
 }
 
 template <int TILES>
-__device__ __forceinline__ void set_place(const Path& path, Place& place, unsigned char* memory, const void* barriers) {
+__device__ __forceinline__ Place find_place(const Path& path, uint32_t memory, uint32_t barriers, const RowTable& table) {
+  Place place;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(place.rank));
   place.cluster = blockIdx.x / CLUSTER;
   int tiles = (path.rows + 7) / 8, slice = path.width / CLUSTER;
   place.pairs = (tiles + 1) / 2;
   place.padded = TILES == 1 ? 8 : place.pairs * 16;
   place.ended = (tiles - place.rank / 4 + 1) / 2;
-  place.memory = memory;
-  place.base = shared_address(memory);
-  place.normalized = place.base + path.ring * SLOT_BYTES;
+  place.normalized = memory + path.ring * SLOT_BYTES;
   place.copied = place.normalized + (slice + CHUNK - 1) / CHUNK * place.padded * 128;
   place.received = place.copied + path.piece * place.padded * 128;
-  place.own = reinterpret_cast<float4*>(place.at(place.received + path.receivers * CLUSTER * place.pairs * 512));
+  place.own = place.received + path.receivers * CLUSTER * place.pairs * 512;
   int most = path.shares[PROJ][place.cluster + 1] - path.shares[PROJ][place.cluster];
-  place.modulations = reinterpret_cast<float*>(place.own + most * place.pairs * 32);
-  place.complete = shared_address(barriers);
-  place.free = place.complete + MOST_RECEIVERS * 8;
+  place.modulations = place.own + most * place.pairs * 512;
+  place.complete = barriers;
+  place.free = barriers + MOST_RECEIVERS * 8;
+  place.table = &table;
+  return place;
 }
 
 #endif
@@ -615,12 +657,13 @@ __device__ __forceinline__ void run_path(const Path& path) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ uint64_t ring_barriers[2 * MOST_SLOTS], sum_barriers[2 * MOST_RECEIVERS];
-  __shared__ Place place;
-  if (threadIdx.x == 0) set_place<TILES>(path, place, memory, sum_barriers);
-  WeightStream weights(shared_address(memory), ring_barriers, path.ring);
+  __shared__ RowTable table;
+  uint32_t start = shared_address(memory);
+  Place place = find_place<TILES>(path, start, shared_address(sum_barriers), table);
+  WeightStream weights(start, ring_barriers, path.ring);
   if (threadIdx.x < path.rows) {
-    place.sequences[threadIdx.x] = threadIdx.x / path.per_sequence;
-    place.slots[threadIdx.x] = path.slots[threadIdx.x / path.per_sequence];
+    table.sequences[threadIdx.x] = threadIdx.x / path.per_sequence;
+    table.slots[threadIdx.x] = path.slots[threadIdx.x / path.per_sequence];
   }
   if (threadIdx.x == 0) {
     weights.start(4);
@@ -656,4 +699,5 @@ PATH(1)
 PATH(2)
 PATH(4)
 PATH(8)
+PATH(10)
 PATH(16)

@@ -22,7 +22,7 @@ const THREADS: usize = 320;
 const MOST_ROWS: usize = 128;
 
 /// Rows that the kernels are made for.
-const ROWS: [usize; 5] = [8, 16, 32, 64, 128];
+const ROWS: [usize; 6] = [8, 16, 32, 64, 80, 128];
 
 /// Rows of a sequence, and sequences, at most.
 const MOST_PER_SEQUENCE: usize = 64;
