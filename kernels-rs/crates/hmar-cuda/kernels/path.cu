@@ -192,9 +192,8 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
 }
 
 // `columns` of rows that others hand over: a warp a row.
-template <int TILES>
+template <int AT_ONCE, int PARTS>
 __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, const bf16* from, int stride, int columns) {
-  constexpr int AT_ONCE = TILES < 4 ? TILES : 4, PARTS = TILES < 4 ? 4 : 2;
   int units = columns / 8, lane = ::lane();
 #pragma unroll 1
   for (int first = warp(); first < path.rows; first += WARPS * AT_ONCE) {
@@ -323,19 +322,20 @@ __device__ __forceinline__ Turn after(Turn turn, int number, int receivers) {
   return turn;
 }
 
-// Hands a tile's partial sums to the blocks of the cluster that end their rows.
+// Hands a tile's partial sums of eights of rows to the blocks of the cluster that end them.
 template <int TILES>
-__device__ __forceinline__ void send(const Path& path, const Place& place, const float (&sums)[TILES][4], Turn turn) {
+__device__ __forceinline__ void send(const Path& path, const Place& place, const float (&sums)[TILES][4], int first, int count,
+                                     Turn turn) {
   wait_at(place.free + turn.slot * 8, turn.parity ^ 1);
   int lane = ::lane();
   uint32_t to = place.received + (turn.slot * CLUSTER + place.rank) * place.pairs * 512 +
                 (warp() % 4 * 8 + lane / 4) * 16;
 #pragma unroll
-  for (int tile = 0; tile < TILES; tile++) {
-    if (tile * 8 >= path.rows) break;
+  for (int i = 0; i < TILES; i++) {
+    int tile = first + i;
+    if (i >= count || tile * 8 >= path.rows) break;
     int rank = tile % 2 * 4 + lane % 4;
-    store_at_block(address_at_block(to + tile / 2 * 512, rank),
-                   {sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]},
+    store_at_block(address_at_block(to + tile / 2 * 512, rank), {sums[i][0], sums[i][1], sums[i][2], sums[i][3]},
                    address_at_block(place.complete + turn.slot * 8, rank));
   }
 }
@@ -475,13 +475,19 @@ __device__ __forceinline__ void attend(const Path& path, const Block& block, con
   }
 }
 
+template <int VALUE>
+struct Number {
+  __device__ constexpr int operator()() const { return VALUE; }
+};
+
 // All layers, one after the other by the same instructions: they are many, and what is in their cache need not be waited
 // for.
 template <int TILES>
 __device__ __forceinline__ void run(const Path& path, const Place& place, WeightStream& weights) {
-  constexpr int ROWS_AT_ONCE = TILES < 2 ? 1 : TILES < 8 ? 2 : 4;
-  // Whether rows may have to be copied in pieces.
-  constexpr bool PIECES = TILES >= 8;
+  constexpr int AT_ONCE = TILES < 4 ? TILES : TILES == 10 ? 5 : 4;
+  constexpr int PARTS = TILES < 4 ? 4 : 2;
+  // Whether rows may have to be copied in pieces, and both groups of warps share the rows of a tile that is alone.
+  constexpr bool MANY = TILES >= 8;
   Turn turn;
   auto residual = [&](int tile, int pair) { return place.own + ((tile * place.pairs + pair) * 32 + lane()) * 16; };
 
@@ -512,17 +518,17 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
     const Block& block = path.blocks[index];
     Layer layer(path, place, index, step % KINDS);
     Exchange own(path, index % 2);
-    auto copy = [&](int chunk) {
+    auto copy = [&](auto at_once, int chunk) {
       const bf16* from = layer.kind == PROJ ? own.attended() : own.hidden();
-      copy_rows<TILES>(path, place, from + place.rank * layer.slice + chunk * CHUNK,
+      copy_rows<at_once(), PARTS>(path, place, from + place.rank * layer.slice + chunk * CHUNK,
                        (layer.kind == PROJ ? 1 : 4) * path.width, min(layer.piece * CHUNK, layer.slice - chunk * CHUNK));
     };
     if (!layer.copies()) {
       bool first = layer.kind == QKV;
-      normalize<ROWS_AT_ONCE>(path, place, Exchange(path, (index + first) % 2).stream(first));
+      normalize<AT_ONCE>(path, place, Exchange(path, (index + first) % 2).stream(first));
     } else {
       if (layer.kind == PROJ) attend<TILES>(path, block, own);
-      if (!PIECES) copy(0);
+      if (!MANY || layer.piece == layer.chunks) copy(Number<AT_ONCE>(), 0);
       wait_for_copies<0>();
     }
     layer.kind == FC2 ? meet_cleaned() : meet();
@@ -544,17 +550,27 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
 #pragma unroll 1
         for (int chunk = 0; chunk < layer.chunks; chunk++, in_piece++) {
           if (in_piece == layer.piece) in_piece = 0;
-          if constexpr (PIECES) {
-            bool is_there = tile > layer.first && layer.piece == layer.chunks;
-            if (layer.copies() && in_piece == 0 && !is_there) {
+          uint32_t own_rows = rows + in_piece * place.padded * 128;
+          if constexpr (MANY) {
+            if (in_piece == 0 && layer.piece < layer.chunks) {
               if (chunk > 0 || tile > layer.first) meet();
-              copy(chunk);
+              copy(Number<2>(), chunk);
               meet();
             }
-          }
-          if (group < together) {
+            operands = Operands::of_lane<TILES>();
+            // All warps wait for all slots, and give all of them back.
+            uint32_t slot = weights.wait(0), next = together > 1 ? weights.wait(1) : slot;
+            if (together > 1) {
+              add_chunk<TILES>(sums, others, operands, group ? next : slot, own_rows, layer.steps(chunk));
+            } else {
+              add_chunk<TILES / 2>(reinterpret_cast<float(&)[TILES / 2][4]>(sums), others, operands, slot,
+                                   own_rows + group * (TILES / 2 * 8 * 128), layer.steps(chunk));
+            }
+            __syncwarp();
+            if (lane() < together) weights.release(lane());
+          } else if (group < together) {
             uint32_t slot = weights.wait(group);
-            add_chunk<TILES>(sums, others, operands, slot, rows + in_piece * place.padded * 128, layer.steps(chunk));
+            add_chunk<TILES>(sums, others, operands, slot, own_rows, layer.steps(chunk));
             __syncwarp();
             if (lane() == 0) weights.release(group);
           }
@@ -562,7 +578,12 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
         }
 #pragma unroll
         for (int i = 0; i < 4; i++) sums[0][i] += others[i];
-        if (group < together) send<TILES>(path, place, sums, after(turn, tile - round + group, path.receivers));
+        if (group < together) {
+          bool alone = MANY && together == 1;
+          send<TILES>(path, place, sums, 0, alone ? TILES / 2 : TILES, after(turn, tile - round + group, path.receivers));
+        } else if (MANY) {
+          send<TILES>(path, place, sums, TILES / 2, TILES / 2, after(turn, tile - round, path.receivers));
+        }
       }
       if (round == layer.first && !layer.copies() && !layer.is_head)
         fetch_next_modulations(path, place, index, layer.kind);
@@ -666,7 +687,7 @@ __device__ __forceinline__ void run_path(const Path& path) {
     table.slots[threadIdx.x] = path.slots[threadIdx.x / path.per_sequence];
   }
   if (threadIdx.x == 0) {
-    weights.start(4);
+    weights.start(TILES < 8 ? 4 : 8);
     for (int i = 0; i < path.receivers; i++) {
       start_barrier(place.complete + i * 8, 1);
       start_barrier(place.free + i * 8, 4 * ((path.rows + 7) / 8));
