@@ -101,7 +101,14 @@ struct Memory {
 }
 
 impl Memory {
-    fn divide(limit: usize, width: usize, rows: usize, sequences: usize, back: usize, most: usize) -> Option<Self> {
+    fn divide(
+        limit: usize,
+        width: usize,
+        rows: usize,
+        sequences: usize,
+        back: usize,
+        most: usize,
+    ) -> Option<Self> {
         let pairs = rows.div_ceil(16);
         let padded = if rows <= 8 { 8 } else { 16 * pairs };
         let slice = width / CLUSTER;
@@ -137,7 +144,8 @@ impl Way {
         let tiles = path.width / TILE;
         let memory = |clusters: usize| {
             let division = Division::new(clusters, tiles, path.vocabulary / TILE);
-            let most = [&division.qkv, &division.fc1, &division.logit].map(Division::most).into_iter().max()?;
+            let most =
+                [&division.qkv, &division.fc1, &division.logit].map(Division::most).into_iter().max()?;
             let back = Division::most(&division.back);
             let limit = backend.context.shared_limit;
             let memory = Memory::divide(limit, path.width, rows, path.rows.sequences, back, most)?;
@@ -192,7 +200,8 @@ pub(crate) fn run(
     path: &Path<'_, CudaBackend>,
     buffers: PathBuffers<'_, CudaBackend>,
 ) -> Result<()> {
-    let Way { name, clusters, division, memory } = Way::find(backend, path).expect("`takes` was asked before");
+    let Way { name, clusters, division, memory } =
+        Way::find(backend, path).expect("`takes` was asked before");
     let map = |weight: &CudaMatrix| {
         let shape = weight.shape();
         TensorMap::new(&backend.context, weight, [shape.inputs, shape.outputs], [CHUNK, TILE])

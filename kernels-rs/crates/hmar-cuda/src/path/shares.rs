@@ -63,12 +63,16 @@ mod tests {
         for tiles in [4, 16, 20, 24, 30, 32] {
             for clusters in (1..=16).filter(|&clusters| clusters <= tiles) {
                 let Division { qkv, back, fc1, logit } = Division::new(clusters, tiles, 64);
-                let weights = |cluster| count(&qkv, cluster) + count(&fc1, cluster) + 5 * count(&back, cluster);
+                let weights =
+                    |cluster| count(&qkv, cluster) + count(&fc1, cluster) + 5 * count(&back, cluster);
                 for cluster in 0..clusters {
                     for shares in [&qkv, &back, &fc1, &logit] {
                         assert!(count(shares, cluster) > 0, "{clusters} clusters, {tiles} tiles");
                     }
-                    assert!(weights(cluster) <= 12 * tiles / clusters + 4, "{clusters} clusters, {tiles} tiles");
+                    assert!(
+                        weights(cluster) <= 12 * tiles / clusters + 4,
+                        "{clusters} clusters, {tiles} tiles"
+                    );
                 }
                 let ends = [(&qkv, 3 * tiles), (&back, tiles), (&fc1, 4 * tiles), (&logit, 64)];
                 for (shares, end) in ends {
