@@ -7,16 +7,9 @@
 #include "path_attention.cuh"
 #include "weight_stream.cuh"
 
-constexpr int CLUSTER = 8;
-constexpr int WARPS = 8;
-constexpr int THREADS = WARPS * 32;
-// Two more warps ask for weights, and make memory unwritten again.
-constexpr int ALL_THREADS = THREADS + 64;
+constexpr int ALL_THREADS = 320;
 constexpr int MOST_BLOCKS = 36;
 constexpr int MOST_CLUSTERS = 32;
-constexpr int MOST_SLOTS = 24;
-constexpr int MOST_RECEIVERS = 8;
-constexpr int MOST_ROWS = 128;
 
 // Layers of a transformer block. A path's head counts as the first layer of a block after the last.
 enum Kind { QKV, PROJ, FC1, FC2, KINDS };
@@ -44,6 +37,15 @@ struct Path {
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+constexpr int CLUSTER = 8;
+constexpr int WARPS = 8;
+constexpr int THREADS = WARPS * 32;
+// Two more warps ask for weights, and make memory unwritten again.
+static_assert(ALL_THREADS == THREADS + 64);
+constexpr int MOST_SLOTS = 24;
+constexpr int MOST_RECEIVERS = 8;
+constexpr int MOST_ROWS = 128;
 
 // Barriers of the block's threads. The eight warps that multiply meet at the first.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
@@ -484,7 +486,8 @@ struct Number {
 // for.
 template <int TILES>
 __device__ __forceinline__ void run(const Path& path, const Place& place, WeightStream& weights) {
-  constexpr int AT_ONCE = TILES < 4 ? TILES : TILES == 10 ? 5 : 4;
+  // As many as registers hold; other GPUs' instructions need some more of them.
+  constexpr int AT_ONCE = TILES < 4 ? TILES : __CUDA_ARCH__ >= 1000 ? 2 : TILES == 10 ? 5 : 4;
   constexpr int PARTS = TILES < 4 ? 4 : 2;
   // Whether rows may have to be copied in pieces, and both groups of warps share the rows of a tile that is alone.
   constexpr bool MANY = TILES >= 8;
