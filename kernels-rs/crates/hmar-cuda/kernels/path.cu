@@ -24,6 +24,7 @@ struct Block {
 // Where each cluster's tiles of a layer begin.
 using Shares = uint16_t[MOST_CLUSTERS + 1];
 
+// As the host fills it.
 struct Path {
   Block blocks[MOST_BLOCKS + 1];
   const uint32_t* slots;
@@ -32,9 +33,11 @@ struct Path {
   unsigned char* exchange;  // twice what `Exchange` divides, unwritten
   float scale;
   int count, rows, per_sequence, width, vocabulary;
-  int ring, receivers, piece;  // slots of weights, tiles whose sums are received, chunks of copied rows at a time
+  int ring, receivers;  // slots of weights, tiles whose sums are received at the same time
   Shares shares[KINDS + 1];    // by kind, then of the head
 };
+
+static_assert(sizeof(Path) == (MOST_BLOCKS + 1) * 576 + 448, "it is what the host makes of it");
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
@@ -45,7 +48,7 @@ constexpr int THREADS = WARPS * 32;
 static_assert(ALL_THREADS == THREADS + 64);
 constexpr int MOST_SLOTS = 24;
 constexpr int MOST_RECEIVERS = 8;
-constexpr int MOST_ROWS = 128;
+constexpr int MOST_ROWS = 32;
 
 // Barriers of the block's threads. The eight warps that multiply meet at the first.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
@@ -324,31 +327,30 @@ __device__ __forceinline__ Turn after(Turn turn, int number, int receivers) {
   return turn;
 }
 
-// Hands a tile's partial sums of eights of rows to the blocks of the cluster that end them.
+// Hands a tile's partial sums to the blocks of the cluster that end their rows.
 template <int TILES>
-__device__ __forceinline__ void send(const Path& path, const Place& place, const float (&sums)[TILES][4], int first, int count,
-                                     Turn turn) {
+__device__ __forceinline__ void send(const Path& path, const Place& place, const float (&sums)[TILES][4], Turn turn) {
   wait_at(place.free + turn.slot * 8, turn.parity ^ 1);
   int lane = ::lane();
   uint32_t to = place.received + (turn.slot * CLUSTER + place.rank) * place.pairs * 512 +
                 (warp() % 4 * 8 + lane / 4) * 16;
 #pragma unroll
-  for (int i = 0; i < TILES; i++) {
-    int tile = first + i;
-    if (i >= count || tile * 8 >= path.rows) break;
+  for (int tile = 0; tile < TILES; tile++) {
+    if (tile * 8 >= path.rows) break;
     int rank = tile % 2 * 4 + lane % 4;
-    store_at_block(address_at_block(to + tile / 2 * 512, rank), {sums[i][0], sums[i][1], sums[i][2], sums[i][3]},
+    store_at_block(address_at_block(to + tile / 2 * 512, rank),
+                   {sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]},
                    address_at_block(place.complete + turn.slot * 8, rank));
   }
 }
 
-// A layer: which of its tiles this cluster makes, how deep this block's part of the sums is, in chunks of 64 of which the
-// last may be less, and how many of them of the rows are in shared memory at a time.
+// A layer: which of its tiles this cluster makes, and how deep this block's part of the sums is, in chunks of 64 of which
+// the last may be less.
 struct Layer {
   int kind;
   bool is_head;
   int slice, first, end;
-  int chunks, last_steps, piece;
+  int chunks, last_steps;
 
   __device__ __forceinline__ Layer(const Path& path, const Place& place, int block, int kind)
       : kind(kind), is_head(block == path.count), slice(path.width / CLUSTER * (kind == FC2 ? 4 : 1)) {
@@ -357,7 +359,6 @@ struct Layer {
     end = shares[place.cluster + 1];
     chunks = (slice + CHUNK - 1) / CHUNK;
     last_steps = (slice - (chunks - 1) * CHUNK) / 16;
-    piece = copies() ? min(chunks, path.piece) : chunks;
   }
 
   // Whether its rows are copied as they are, not normalised.
@@ -477,20 +478,12 @@ __device__ __forceinline__ void attend(const Path& path, const Block& block, con
   }
 }
 
-template <int VALUE>
-struct Number {
-  __device__ constexpr int operator()() const { return VALUE; }
-};
-
 // All layers, one after the other by the same instructions: they are many, and what is in their cache need not be waited
 // for.
 template <int TILES>
 __device__ __forceinline__ void run(const Path& path, const Place& place, WeightStream& weights) {
-  // As many as registers hold; other GPUs' instructions need some more of them.
-  constexpr int AT_ONCE = TILES < 4 ? TILES : __CUDA_ARCH__ >= 1000 ? 2 : TILES == 10 ? 5 : 4;
-  constexpr int PARTS = TILES < 4 ? 4 : 2;
-  // Whether rows may have to be copied in pieces, and both groups of warps share the rows of a tile that is alone.
-  constexpr bool MANY = TILES >= 8;
+  // As many rows of a warp at once as registers hold; other GPUs' instructions need some more of them.
+  constexpr int AT_ONCE = TILES < 4 ? TILES : __CUDA_ARCH__ >= 1000 ? 2 : 4, PARTS = TILES < 4 ? 4 : 2;
   Turn turn;
   auto residual = [&](int tile, int pair) { return place.own + ((tile * place.pairs + pair) * 32 + lane()) * 16; };
 
@@ -521,17 +514,14 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
     const Block& block = path.blocks[index];
     Layer layer(path, place, index, step % KINDS);
     Exchange own(path, index % 2);
-    auto copy = [&](auto at_once, int chunk) {
-      const bf16* from = layer.kind == PROJ ? own.attended() : own.hidden();
-      copy_rows<at_once(), PARTS>(path, place, from + place.rank * layer.slice + chunk * CHUNK,
-                       (layer.kind == PROJ ? 1 : 4) * path.width, min(layer.piece * CHUNK, layer.slice - chunk * CHUNK));
-    };
     if (!layer.copies()) {
       bool first = layer.kind == QKV;
       normalize<AT_ONCE>(path, place, Exchange(path, (index + first) % 2).stream(first));
     } else {
       if (layer.kind == PROJ) attend<TILES>(path, block, own);
-      if (!MANY || layer.piece == layer.chunks) copy(Number<AT_ONCE>(), 0);
+      const bf16* from = layer.kind == PROJ ? own.attended() : own.hidden();
+      int stride = (layer.kind == PROJ ? 1 : 4) * path.width;
+      copy_rows<AT_ONCE, PARTS>(path, place, from + place.rank * layer.slice, stride, layer.slice);
       wait_for_copies<0>();
     }
     layer.kind == FC2 ? meet_cleaned() : meet();
@@ -547,33 +537,14 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
         arrive_expecting(place.complete + after(turn, threadIdx.x, path.receivers).slot * 8, place.ended * CLUSTER * 512);
 #pragma unroll 1
       for (int tile = round; tile < end; tile += 2) {
-        int together = min(2, end - tile), group = warp() / 4, in_piece = 0;
+        int together = min(2, end - tile), group = warp() / 4;
         float sums[TILES][4] = {}, others[4] = {};
         Operands operands = Operands::of_lane<TILES>();
 #pragma unroll 1
-        for (int chunk = 0; chunk < layer.chunks; chunk++, in_piece++) {
-          if (in_piece == layer.piece) in_piece = 0;
-          uint32_t own_rows = rows + in_piece * place.padded * 128;
-          if constexpr (MANY) {
-            if (in_piece == 0 && layer.piece < layer.chunks) {
-              if (chunk > 0 || tile > layer.first) meet();
-              copy(Number<2>(), chunk);
-              meet();
-            }
-            operands = Operands::of_lane<TILES>();
-            // All warps wait for all slots, and give all of them back.
-            uint32_t slot = weights.wait(0), next = together > 1 ? weights.wait(1) : slot;
-            if (together > 1) {
-              add_chunk<TILES>(sums, others, operands, group ? next : slot, own_rows, layer.steps(chunk));
-            } else {
-              add_chunk<TILES / 2>(reinterpret_cast<float(&)[TILES / 2][4]>(sums), others, operands, slot,
-                                   own_rows + group * (TILES / 2 * 8 * 128), layer.steps(chunk));
-            }
-            __syncwarp();
-            if (lane() < together) weights.release(lane());
-          } else if (group < together) {
+        for (int chunk = 0; chunk < layer.chunks; chunk++) {
+          if (group < together) {
             uint32_t slot = weights.wait(group);
-            add_chunk<TILES>(sums, others, operands, slot, own_rows, layer.steps(chunk));
+            add_chunk<TILES>(sums, others, operands, slot, rows + chunk * place.padded * 128, layer.steps(chunk));
             __syncwarp();
             if (lane() == 0) weights.release(group);
           }
@@ -581,12 +552,7 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
         }
 #pragma unroll
         for (int i = 0; i < 4; i++) sums[0][i] += others[i];
-        if (group < together) {
-          bool alone = MANY && together == 1;
-          send<TILES>(path, place, sums, 0, alone ? TILES / 2 : TILES, after(turn, tile - round + group, path.receivers));
-        } else if (MANY) {
-          send<TILES>(path, place, sums, TILES / 2, TILES / 2, after(turn, tile - round, path.receivers));
-        }
+        if (group < together) send<TILES>(path, place, sums, after(turn, tile - round + group, path.receivers));
       }
       if (round == layer.first && !layer.copies() && !layer.is_head)
         fetch_next_modulations(path, place, index, layer.kind);
@@ -664,7 +630,7 @@ __device__ __forceinline__ Place find_place(const Path& path, uint32_t memory, u
   place.ended = (tiles - place.rank / 4 + 1) / 2;
   place.normalized = memory + path.ring * SLOT_BYTES;
   place.copied = place.normalized + (slice + CHUNK - 1) / CHUNK * place.padded * 128;
-  place.received = place.copied + path.piece * place.padded * 128;
+  place.received = place.copied + slice * 4 / CHUNK * place.padded * 128;
   place.own = place.received + path.receivers * CLUSTER * place.pairs * 512;
   int most = path.shares[PROJ][place.cluster + 1] - path.shares[PROJ][place.cluster];
   place.modulations = place.own + most * place.pairs * 512;
@@ -690,7 +656,7 @@ __device__ __forceinline__ void run_path(const Path& path) {
     table.slots[threadIdx.x] = path.slots[threadIdx.x / path.per_sequence];
   }
   if (threadIdx.x == 0) {
-    weights.start(TILES < 8 ? 4 : 8);
+    weights.start(WARPS / 2);
     for (int i = 0; i < path.receivers; i++) {
       start_barrier(place.complete + i * 8, 1);
       start_barrier(place.free + i * 8, 4 * ((path.rows + 7) / 8));
@@ -722,6 +688,3 @@ __device__ __forceinline__ void run_path(const Path& path) {
 PATH(1)
 PATH(2)
 PATH(4)
-PATH(8)
-PATH(10)
-PATH(16)

@@ -18,14 +18,13 @@ const CLUSTER: usize = 8;
 /// Threads of a block: eight warps multiply, one asks for weights, one cleans.
 const THREADS: usize = 320;
 
-/// Rows at most. Of more, products layer by layer are as fast.
-const MOST_ROWS: usize = 128;
+/// Rows at most. Of more, products layer by layer are faster: here the sums of all rows go from block to block.
+const MOST_ROWS: usize = 32;
 
 /// Rows that the kernels are made for.
-const ROWS: [usize; 6] = [8, 16, 32, 64, 80, 128];
+const ROWS: [usize; 3] = [8, 16, MOST_ROWS];
 
-/// Rows of a sequence, and sequences, at most.
-const MOST_PER_SEQUENCE: usize = 64;
+/// Sequences at most.
 const MOST_SEQUENCES: usize = 16;
 
 /// Numbers of a row at most.
@@ -41,9 +40,8 @@ const TILE: usize = 64;
 const CHUNK: usize = 64;
 const SLOT: usize = TILE * CHUNK * 2;
 
-/// Slots of the ring: most, fewest, and so many that holding more rows is worth more.
+/// Slots of the ring at most, and so many that more are worth more than receiving sums of many tiles.
 const MOST_SLOTS: usize = 24;
-const FEWEST_SLOTS: usize = 5;
 const MANY_SLOTS: usize = 8;
 
 /// Tiles whose sums are received at the same time, at most.
@@ -81,12 +79,14 @@ struct Arguments {
     vocabulary: i32,
     ring: i32,
     receivers: i32,
-    piece: i32,
     shares: [Shares; 5],
-    padding: [u16; 25],
+    padding: [u16; 27],
 }
 
 impl Argument for Arguments {}
+
+// As large as the kernel's.
+const _: () = assert!(size_of::<Arguments>() == (MOST_BLOCKS + 1) * 576 + 448);
 
 /// How a block's shared memory is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,8 +95,6 @@ struct Memory {
     slots: usize,
     /// Tiles whose sums are received at the same time.
     receivers: usize,
-    /// Chunks of the feed-forward's hidden rows that are there at the same time.
-    piece: usize,
     bytes: usize,
 }
 
@@ -113,19 +111,15 @@ impl Memory {
         let padded = if rows <= 8 { 8 } else { 16 * pairs };
         let slice = width / CLUSTER;
         let chunk = padded * CHUNK * 2;
-        let hidden = 4 * slice / CHUNK;
-        let rest = slice.div_ceil(CHUNK) * chunk + back * pairs * 512 + sequences * 2 * slice * 4;
-        let with = |receivers: usize, piece: usize| {
-            let bytes = rest + receivers * CLUSTER * pairs * 512 + piece * chunk;
+        let rows = (slice.div_ceil(CHUNK) + 4 * slice / CHUNK) * chunk;
+        let rest = rows + back * pairs * 512 + sequences * 2 * slice * 4;
+        let with = |receivers: usize| {
+            let bytes = rest + receivers * CLUSTER * pairs * 512;
             let slots = (limit.checked_sub(FIXED + bytes)? / SLOT).min(MOST_SLOTS);
-            Some(Memory { slots, receivers, piece, bytes: bytes + slots * SLOT })
+            Some(Memory { slots, receivers, bytes: bytes + slots * SLOT })
         };
         let all = most.next_multiple_of(2).min(MOST_RECEIVERS);
-        // In pieces, only so many tiles are made together as there are groups of warps.
-        let ways = [(all, 1), (4.min(all), 1), (2, 1), (2, 2), (2, 3), (2, 4), (2, 8)];
-        let ways = ways.map(|(receivers, parts)| with(receivers, hidden.div_ceil(parts)));
-        let found = |least: usize| ways.iter().flatten().find(|memory| memory.slots >= least).copied();
-        found(MANY_SLOTS).or_else(|| found(FEWEST_SLOTS))
+        [all, 4, 2].into_iter().filter_map(with).find(|memory| memory.slots >= MANY_SLOTS)
     }
 }
 
@@ -179,7 +173,6 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
         && path.width <= MOST_WIDTH
         && path.heads * HEAD_WIDTH == path.width
         && (1..=MOST_ROWS).contains(&rows.count())
-        && rows.per_sequence <= MOST_PER_SEQUENCE
         && rows.sequences <= MOST_SEQUENCES
         && path.vocabulary.is_multiple_of(TILE)
         && path.blocks.len() <= MOST_BLOCKS
@@ -242,9 +235,8 @@ pub(crate) fn run(
         vocabulary: path.vocabulary as i32,
         ring: memory.slots as i32,
         receivers: memory.receivers as i32,
-        piece: memory.piece as i32,
         shares: [division.qkv, division.back, division.fc1, division.back, division.logit],
-        padding: [0; 25],
+        padding: [0; 27],
     };
     // Nothing was handed over yet.
     backend.fill(exchange.pointer(), 2 * exchange_bytes(path), 0xFF)?;
@@ -264,11 +256,10 @@ mod tests {
     fn memory_is_divided_for_all_rows_and_released_widths() {
         for width in [1024, 1280, 1536, 1920] {
             for rows in 1..=MOST_ROWS {
-                let sequences = rows.div_ceil(MOST_PER_SEQUENCE);
-                let memory = Memory::divide(LIMIT, width, rows, sequences, 2, 8).expect("there is room");
-                assert!(memory.bytes + FIXED <= LIMIT);
-                let whole = 4 * width / CLUSTER / CHUNK;
-                assert!(memory.piece == whole || memory.receivers == 2, "{width}×{rows}: {memory:?}");
+                for sequences in (1..=MOST_SEQUENCES).filter(|sequences| rows.is_multiple_of(*sequences)) {
+                    let memory = Memory::divide(LIMIT, width, rows, sequences, 3, 9).expect("there is room");
+                    assert!(memory.bytes + FIXED <= LIMIT, "{width}×{rows}: {memory:?}");
+                }
             }
         }
     }
