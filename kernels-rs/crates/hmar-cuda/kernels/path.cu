@@ -24,7 +24,6 @@ struct Block {
 // Where each cluster's tiles of a layer begin.
 using Shares = uint16_t[MOST_CLUSTERS + 1];
 
-// As the host fills it.
 struct Path {
   Block blocks[MOST_BLOCKS + 1];
   const uint32_t* slots;
@@ -34,6 +33,7 @@ struct Path {
   float scale;
   int count, rows, per_sequence, width, vocabulary;
   int ring, receivers;  // slots of weights, tiles whose sums are received at the same time
+  int piece;            // chunks of copied rows that are in shared memory at the same time
   Shares shares[KINDS + 1];    // by kind, then of the head
 };
 
@@ -48,7 +48,7 @@ constexpr int THREADS = WARPS * 32;
 static_assert(ALL_THREADS == THREADS + 64);
 constexpr int MOST_SLOTS = 24;
 constexpr int MOST_RECEIVERS = 8;
-constexpr int MOST_ROWS = 32;
+constexpr int MOST_ROWS = 128;
 
 // Barriers of the block's threads. The eight warps that multiply meet at the first.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
@@ -344,13 +344,13 @@ __device__ __forceinline__ void send(const Path& path, const Place& place, const
   }
 }
 
-// A layer: which of its tiles this cluster makes, and how deep this block's part of the sums is, in chunks of 64 of which
-// the last may be less.
+// A layer: which of its tiles this cluster makes, how deep this block's part of the sums is, in chunks of 64 of which the
+// last may be less, and how many of them of the rows are in shared memory at a time.
 struct Layer {
   int kind;
   bool is_head;
   int slice, first, end;
-  int chunks, last_steps;
+  int chunks, last_steps, piece;
 
   __device__ __forceinline__ Layer(const Path& path, const Place& place, int block, int kind)
       : kind(kind), is_head(block == path.count), slice(path.width / CLUSTER * (kind == FC2 ? 4 : 1)) {
@@ -359,6 +359,7 @@ struct Layer {
     end = shares[place.cluster + 1];
     chunks = (slice + CHUNK - 1) / CHUNK;
     last_steps = (slice - (chunks - 1) * CHUNK) / 16;
+    piece = copies() ? min(chunks, path.piece) : chunks;
   }
 
   // Whether its rows are copied as they are, not normalised.
@@ -514,14 +515,17 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
     const Block& block = path.blocks[index];
     Layer layer(path, place, index, step % KINDS);
     Exchange own(path, index % 2);
+    auto copy = [&](int chunk) {
+      const bf16* from = layer.kind == PROJ ? own.attended() : own.hidden();
+      copy_rows<AT_ONCE, PARTS>(path, place, from + place.rank * layer.slice + chunk * CHUNK,
+                       (layer.kind == PROJ ? 1 : 4) * path.width, min(layer.piece * CHUNK, layer.slice - chunk * CHUNK));
+    };
     if (!layer.copies()) {
       bool first = layer.kind == QKV;
       normalize<AT_ONCE>(path, place, Exchange(path, (index + first) % 2).stream(first));
     } else {
       if (layer.kind == PROJ) attend<TILES>(path, block, own);
-      const bf16* from = layer.kind == PROJ ? own.attended() : own.hidden();
-      int stride = (layer.kind == PROJ ? 1 : 4) * path.width;
-      copy_rows<AT_ONCE, PARTS>(path, place, from + place.rank * layer.slice, stride, layer.slice);
+      copy(0);
       wait_for_copies<0>();
     }
     layer.kind == FC2 ? meet_cleaned() : meet();
@@ -537,14 +541,16 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
         arrive_expecting(place.complete + after(turn, threadIdx.x, path.receivers).slot * 8, place.ended * CLUSTER * 512);
 #pragma unroll 1
       for (int tile = round; tile < end; tile += 2) {
-        int together = min(2, end - tile), group = warp() / 4;
+        int together = min(2, end - tile), group = warp() / 4, in_piece = 0;
         float sums[TILES][4] = {}, others[4] = {};
         Operands operands = Operands::of_lane<TILES>();
 #pragma unroll 1
-        for (int chunk = 0; chunk < layer.chunks; chunk++) {
+        for (int chunk = 0; chunk < layer.chunks; chunk++, in_piece++) {
+          if (in_piece == layer.piece) in_piece = 0;
+          uint32_t own_rows = rows + in_piece * place.padded * 128;
           if (group < together) {
             uint32_t slot = weights.wait(group);
-            add_chunk<TILES>(sums, others, operands, slot, rows + chunk * place.padded * 128, layer.steps(chunk));
+            add_chunk<TILES>(sums, others, operands, slot, own_rows, layer.steps(chunk));
             __syncwarp();
             if (lane() == 0) weights.release(group);
           }
@@ -630,7 +636,7 @@ __device__ __forceinline__ Place find_place(const Path& path, uint32_t memory, u
   place.ended = (tiles - place.rank / 4 + 1) / 2;
   place.normalized = memory + path.ring * SLOT_BYTES;
   place.copied = place.normalized + (slice + CHUNK - 1) / CHUNK * place.padded * 128;
-  place.received = place.copied + slice * 4 / CHUNK * place.padded * 128;
+  place.received = place.copied + path.piece * place.padded * 128;
   place.own = place.received + path.receivers * CLUSTER * place.pairs * 512;
   int most = path.shares[PROJ][place.cluster + 1] - path.shares[PROJ][place.cluster];
   place.modulations = place.own + most * place.pairs * 512;

@@ -79,8 +79,9 @@ struct Arguments {
     vocabulary: i32,
     ring: i32,
     receivers: i32,
+    piece: i32,
     shares: [Shares; 5],
-    padding: [u16; 27],
+    padding: [u16; 25],
 }
 
 impl Argument for Arguments {}
@@ -235,8 +236,10 @@ pub(crate) fn run(
         vocabulary: path.vocabulary as i32,
         ring: memory.slots as i32,
         receivers: memory.receivers as i32,
+        // All: there is room for those of so few rows.
+        piece: (4 * path.width / CLUSTER / CHUNK) as i32,
         shares: [division.qkv, division.back, division.fc1, division.back, division.logit],
-        padding: [0; 27],
+        padding: [0; 25],
     };
     // Nothing was handed over yet.
     backend.fill(exchange.pointer(), 2 * exchange_bytes(path), 0xFF)?;
