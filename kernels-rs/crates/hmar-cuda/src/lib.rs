@@ -4,6 +4,7 @@
 //! machines without a GPU, where [`devices`] says why none is used.
 
 mod attention;
+mod attention_backward;
 mod backend;
 mod bias;
 mod buffer;
@@ -31,6 +32,7 @@ mod sampling;
 mod staging;
 mod tensor_map;
 
+pub use attention_backward::{AttentionBackward, AttentionGradients, AttentionInputs, Pattern};
 pub use backend::CudaBackend;
 pub use buffer::CudaBuffer;
 pub use context::MemoryUse;
