@@ -33,7 +33,6 @@ struct KeyTile {
 struct Unit {
   int sequence;  // image · heads + head
   int key_begin, key_end;
-  int sums;     // the place of query tile 0's sums, in tiles; may be before the first
-  int turns;    // the place of query tile 0's turn; negative where no other block adds to the sums
-  int rotated;  // blocks that add to the same sums begin at different ones
+  int shared;   // other blocks add to the same queries' sums
+  int rotated;  // they begin at different ones
 };

@@ -28,18 +28,20 @@ __device__ __forceinline__ float dot(const Eight& a, const Eight& b) {
   return sum;
 }
 
-// Grid: query tiles, heads, images. `rows [images, heads, tiles, ROW_NUMBERS, QUERIES]`; `turns [images, heads, tiles]`
-// are set to 0.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Grid: query tiles, heads, images. `rows [images, heads, tiles, ROW_NUMBERS, QUERIES]`; `progress`, `counters` in all, is
+// set to 0.
+extern "C" __global__ void __launch_bounds__(THREADS, 6)
     attention_backward_rows(const bf16* __restrict__ qkv, const bf16* __restrict__ out, const bf16* __restrict__ d_out,
                             const float* __restrict__ lse, const float* __restrict__ head_factors, float scale,
-                            const QueryTile* __restrict__ tiles, int tokens, float* __restrict__ rows, int* turns) {
+                            const QueryTile* __restrict__ tiles, int tokens, float* __restrict__ rows, int* progress,
+                            int counters) {
   int head = blockIdx.y, heads = gridDim.y, width = heads * HEAD_WIDTH;
   let_next_start();
   wait_for_earlier();
   QueryTile tile = tiles[blockIdx.x];
   size_t sequence = blockIdx.z * heads + head, index = sequence * gridDim.x + blockIdx.x;
-  if (threadIdx.x == 0) turns[index] = 0;
+  for (size_t i = index * THREADS + threadIdx.x; i < counters; i += (size_t)gridDim.x * gridDim.y * gridDim.z * THREADS)
+    progress[i] = 0;
   float* numbers = rows + index * (ROW_NUMBERS * QUERIES);
 #pragma unroll
   for (int row = threadIdx.x / LANES; row < QUERIES; row += THREADS / LANES) {

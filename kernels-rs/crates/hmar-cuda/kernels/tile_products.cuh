@@ -99,34 +99,24 @@ __device__ __forceinline__ float row_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Word k of a lane goes to lane k of its four, as that lane's word of the giver's number.
-__device__ __forceinline__ void transpose(uint32_t (&words)[4]) {
-  bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-  uint32_t x = __shfl_xor_sync(0xffffffffu, odd ? words[0] : words[1], 1);
-  uint32_t y = __shfl_xor_sync(0xffffffffu, odd ? words[2] : words[3], 1);
-  (odd ? words[0] : words[1]) = x;
-  (odd ? words[2] : words[3]) = y;
-  x = __shfl_xor_sync(0xffffffffu, high ? words[0] : words[2], 2);
-  y = __shfl_xor_sync(0xffffffffu, high ? words[1] : words[3], 2);
-  (high ? words[0] : words[2]) = x;
-  (high ? words[1] : words[3]) = y;
-}
-
-// Rounds a group's results and stores the first `rows` of them, `stride` numbers apart.
-__device__ __forceinline__ void store_rows(const TileSums& sums, bf16* to, size_t stride, int rows) {
-  int lane = threadIdx.x % 32;
+// Rounds a group's results and stores the first `rows` of them, `stride` numbers apart: by way of `tile`, of which each
+// warp has its rows to itself.
+__device__ __forceinline__ void store_rows(const TileSums& sums, uint32_t tile, bf16* to, size_t stride, int rows) {
+  int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  uint32_t operands[4][4];
+  to_operands(operands, sums);
+  __syncwarp();
+  store_operands(tile, operands);
+  __syncwarp();
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    int row = threadIdx.x / 32 % 4 * 16 + lane / 4 + half * 8;
-#pragma unroll
-    for (int i = 0; i < 8; i += 4) {
-      uint32_t words[4];
-#pragma unroll
-      for (int k = 0; k < 4; k++) words[k] = pack(sums[i + k][half * 2], sums[i + k][half * 2 + 1]);
-      transpose(words);
-      if (row < rows)
-        *reinterpret_cast<uint4*>(to + row * stride + (i + lane % 4) * 8) = {words[0], words[1], words[2], words[3]};
-    }
+  for (int i = 0; i < 16; i += 4) {
+    int row = warp * 16 + i + lane / 8;
+    uint4 words;
+    asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                 : "r"(place(tile, row, lane % 8))
+                 : "memory");
+    if (row < rows) *reinterpret_cast<uint4*>(to + row * stride + lane % 8 * 8) = words;
   }
 }
 

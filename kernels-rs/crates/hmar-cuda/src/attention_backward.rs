@@ -23,8 +23,8 @@ const THREADS: usize = 512;
 const ROW_THREADS: usize = 256;
 
 /// Shared memory: six tiles of queries and of the output's gradients with their numbers, two of 128 keys, of their values
-/// and of gradients of scores, and what is beside them.
-const SHARED: usize = 6 * (2 * 8192 + QUERIES * (ROW_NUMBERS * 4 + 8)) + 2 * 3 * 2 * 8192 + 3072;
+/// and of gradients of scores, one of gradients on their way out, and what is beside them.
+const SHARED: usize = 6 * (2 * 8192 + QUERIES * (ROW_NUMBERS * 4 + 8)) + (2 * 3 * 2 + 1) * 8192 + 3072;
 
 /// Which tokens a token attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +58,20 @@ pub struct AttentionGradients<'a> {
     pub d_factors: &'a mut CudaBuffer<f32>,
 }
 
+/// Which kernels make the gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernels {
+    /// Those for Hopper's tensor cores and copy engine.
+    Hopper,
+    /// Those for every GPU with bfloat16.
+    Plain,
+}
+
 /// Attention's gradients for one list of segments, planned: tiles, which block does which, and memory between kernels.
 ///
-/// Every run on the same GPU model gives the same bits.
+/// Every run on a GPU model gives the same bits.
 pub struct AttentionBackward {
+    kernels: Kernels,
     images: usize,
     heads: usize,
     tokens: usize,
@@ -69,10 +79,11 @@ pub struct AttentionBackward {
     key_tiles: CudaBuffer<KeyTile>,
     ranges: CudaBuffer<[i32; 2]>,
     units: CudaBuffer<Unit>,
-    unit_ends: CudaBuffer<i32>,
+    blocks: usize,
+    own_sums: usize,
     rows: CudaBuffer<f32>,
     sums: CudaBuffer<f32>,
-    turns: CudaBuffer<i32>,
+    progress: CudaBuffer<i32>,
     factor_parts: CudaBuffer<f32>,
 }
 
@@ -80,9 +91,35 @@ impl AttentionBackward {
     /// Plans gradients for `images` of `segments` (their lengths in tokens, in order) with so many heads of 64.
     ///
     /// # Errors
-    /// `ARGUMENT_OUT_OF_RANGE` for an empty segment, `DEVICE_UNAVAILABLE` on a GPU without such kernels, `CONFIG_INVALID`
-    /// where the backend's precision is not bfloat16, `OUT_OF_MEMORY`.
+    /// `ARGUMENT_OUT_OF_RANGE` for an empty segment, `CONFIG_INVALID` where the backend's precision is not bfloat16,
+    /// `OUT_OF_MEMORY`.
     pub fn new(
+        backend: &CudaBackend,
+        images: usize,
+        heads: usize,
+        segments: &[usize],
+        pattern: Pattern,
+    ) -> Result<Self> {
+        let kernels = if backend.context.capability == (9, 0) { Kernels::Hopper } else { Kernels::Plain };
+        Self::with(kernels, backend, images, heads, segments, pattern)
+    }
+
+    /// The same with the kernels for every GPU, which are many times slower on Hopper: to compare with.
+    ///
+    /// # Errors
+    /// As [`AttentionBackward::new`].
+    pub fn plain(
+        backend: &CudaBackend,
+        images: usize,
+        heads: usize,
+        segments: &[usize],
+        pattern: Pattern,
+    ) -> Result<Self> {
+        Self::with(Kernels::Plain, backend, images, heads, segments, pattern)
+    }
+
+    fn with(
+        kernels: Kernels,
         backend: &CudaBackend,
         images: usize,
         heads: usize,
@@ -92,9 +129,15 @@ impl AttentionBackward {
         check(backend, segments)?;
         let tiling = Tiling::new(segments, pattern);
         let sequences = images * heads;
-        let schedule = Schedule::new(&tiling, sequences, backend.context.multiprocessors);
+        // A block takes a whole multiprocessor.
+        let blocks = backend.context.multiprocessors;
+        let schedule = match kernels {
+            Kernels::Hopper => Schedule::new(&tiling, sequences, blocks),
+            Kernels::Plain => Schedule::of_query_tiles(&tiling, sequences),
+        };
         let row_tiles = sequences * tiling.queries.len();
         Ok(AttentionBackward {
+            kernels,
             images,
             heads,
             tokens: segments.iter().sum(),
@@ -102,10 +145,11 @@ impl AttentionBackward {
             key_tiles: uploaded(backend, &tiling.keys)?,
             ranges: uploaded(backend, &tiling.ranges)?,
             units: uploaded(backend, &schedule.units)?,
-            unit_ends: uploaded(backend, &schedule.ends)?,
+            blocks,
+            own_sums: schedule.own_sums,
             rows: backend.allocate(row_tiles * ROW_NUMBERS * QUERIES)?,
             sums: backend.allocate(schedule.sums * TILE_SUMS)?,
-            turns: backend.allocate(row_tiles)?,
+            progress: backend.allocate(1 + sequences * tiling.keys.len())?,
             factor_parts: backend.allocate(schedule.units.len() * 4)?,
         })
     }
@@ -125,58 +169,96 @@ impl AttentionBackward {
     ) -> Result<()> {
         let AttentionInputs { qkv, scores, out, lse, d_out } = inputs;
         let AttentionGradients { d_qkv, d_factors } = gradients;
-        let width = self.heads * HEAD_WIDTH;
-        let length = self.images * self.tokens * width;
+        let length = self.images * self.tokens * self.heads * HEAD_WIDTH;
         assert!(qkv.len() >= 3 * length && d_qkv.len() >= 3 * length, "all tokens' queries, keys and values");
         assert!(out.len() >= length && d_out.len() >= length, "all tokens' outputs");
         assert!(lse.len() >= self.images * self.heads * self.tokens, "a number for every query");
-        let (factors, scale) = match scores {
-            Scores::Normalized(factors) => (Some(factors), 1.0),
-            Scores::Scaled(scale) => (None, scale),
-        };
+        let (factors, _) = factors_of(scores);
         assert!(factors.is_none_or(|factors| factors.len().min(d_factors.len()) >= self.heads), "one a head");
         if length == 0 {
             return Ok(());
         }
 
-        let tiles = self.query_tiles.len();
-        let grid = (tiles, self.heads, self.images);
-        let launch = backend.launch("attention_backward_rows", grid, ROW_THREADS)?.overlapping();
-        let launch = launch.read(qkv).read(out).read(d_out).read(lse).read_optional(factors).value(scale);
-        let launch = launch.read(&self.query_tiles).count(self.tokens);
-        // SAFETY: the lengths were looked at above; rows and turns are as many as all heads' tiles.
-        unsafe { launch.write(&mut self.rows).write(&mut self.turns).submit()? };
-
-        let tile = [HEAD_WIDTH, 1, QUERIES, 1];
-        let qkv =
-            TensorMap::new(&backend.context, qkv, [HEAD_WIDTH, 3 * self.heads, self.tokens, self.images], tile)?;
-        let d_out =
-            TensorMap::new(&backend.context, d_out, [HEAD_WIDTH, self.heads, self.tokens, self.images], tile)?;
-        let blocks = self.unit_ends.len() - 1;
-        let launch = backend.launch("attention_backward", blocks, THREADS)?.shared(SHARED).overlapping();
-        let launch = launch.value(qkv).value(d_out).read(&self.units).read(&self.unit_ends);
-        let launch = launch.read(&self.key_tiles).read(&self.query_tiles).read(&self.ranges).read(&self.rows);
-        let launch = launch.read_optional(factors).write(d_qkv).write(&mut self.sums).write(&mut self.turns);
-        let launch = launch.write(&mut self.factor_parts).count(self.heads).count(self.tokens).count(tiles);
-        // SAFETY: the maps end with their tensors; units name tiles of the tables, tiles tokens that there are, and sums
-        // and turns are as many as the schedule counts. A block runs on every multiprocessor, so all run at once.
-        unsafe { launch.submit()? };
-
+        self.find_rows(backend, &inputs)?;
+        match self.kernels {
+            Kernels::Hopper => self.differentiate(backend, &inputs, d_qkv)?,
+            Kernels::Plain => self.differentiate_plainly(backend, &inputs, d_qkv)?,
+        }
         let Some(factors) = factors else { return Ok(()) };
         let launch = backend.launch("attention_backward_factors", self.heads, ROW_THREADS)?.overlapping();
         let launch = launch.read(&self.factor_parts).read(&self.units).count(self.units.len());
         // SAFETY: every unit has its four parts; there is a factor and a place for its gradient for every head.
         unsafe { launch.read(factors).write(d_factors).submit() }
     }
+
+    /// What every query's row brings to its gradients.
+    fn find_rows(&mut self, backend: &CudaBackend, inputs: &AttentionInputs<'_>) -> Result<()> {
+        let (factors, scale) = factors_of(inputs.scores);
+        let grid = (self.query_tiles.len(), self.heads, self.images);
+        let launch = backend.launch("attention_backward_rows", grid, ROW_THREADS)?.overlapping();
+        let launch = launch.read(inputs.qkv).read(inputs.out).read(inputs.d_out).read(inputs.lse);
+        let launch = launch.read_optional(factors).value(scale).read(&self.query_tiles).count(self.tokens);
+        let launch = launch.write(&mut self.rows).write(&mut self.progress).count(self.progress.len());
+        // SAFETY: `run` looked at the lengths; rows are as many as all heads' tiles.
+        unsafe { launch.submit() }
+    }
+
+    fn differentiate(
+        &mut self,
+        backend: &CudaBackend,
+        inputs: &AttentionInputs<'_>,
+        d_qkv: &mut CudaFeatures,
+    ) -> Result<()> {
+        let map = |tensor, parts| {
+            let sizes = [HEAD_WIDTH, parts * self.heads, self.tokens, self.images];
+            TensorMap::new(&backend.context, tensor, sizes, [HEAD_WIDTH, 1, QUERIES, 1])
+        };
+        let (qkv, d_out) = (map(inputs.qkv, 3)?, map(inputs.d_out, 1)?);
+        let (factors, _) = factors_of(inputs.scores);
+        let launch = backend.launch("attention_backward", self.blocks, THREADS)?.shared(SHARED).overlapping();
+        let launch = launch.value(qkv).value(d_out).read(&self.units).count(self.units.len());
+        let launch = launch.read(&self.key_tiles).read(&self.query_tiles).read(&self.ranges).read(&self.rows);
+        let launch = launch.read_optional(factors).write(d_qkv).write(&mut self.sums).write(&mut self.progress);
+        let launch = launch.write(&mut self.factor_parts).count(self.heads).count(self.tokens);
+        let launch = launch.count(self.query_tiles.len()).count(self.key_tiles.len()).count(self.own_sums);
+        // SAFETY: the maps end with their tensors; units name tiles of the tables, tiles tokens that there are, and sums
+        // are as many as the schedule counts. A block runs on every multiprocessor, so all run at once.
+        unsafe { launch.submit() }
+    }
+
+    fn differentiate_plainly(
+        &mut self,
+        backend: &CudaBackend,
+        inputs: &AttentionInputs<'_>,
+        d_qkv: &mut CudaFeatures,
+    ) -> Result<()> {
+        let (factors, _) = factors_of(inputs.scores);
+        let (queries, keys) = (self.query_tiles.len(), self.key_tiles.len());
+        let grid = (queries, self.heads, self.images);
+        let launch = backend.launch("attention_backward_plain_queries", grid, ROW_THREADS)?.overlapping();
+        let launch = launch.read(inputs.qkv).read(inputs.d_out).read(&self.query_tiles).read(&self.ranges);
+        let launch = launch.read(&self.rows).read_optional(factors).write(d_qkv);
+        // SAFETY: tiles name tokens that there are; every tile of every head has its four parts.
+        unsafe { launch.write(&mut self.factor_parts).count(self.tokens).submit()? };
+
+        let grid = (2 * keys, self.heads, self.images);
+        let launch = backend.launch("attention_backward_plain_keys", grid, ROW_THREADS)?.overlapping();
+        let launch = launch.read(inputs.qkv).read(inputs.d_out).read(&self.key_tiles).read(&self.query_tiles);
+        let launch = launch.read(&self.ranges).read(&self.rows).read_optional(factors).write(d_qkv);
+        // SAFETY: as above.
+        unsafe { launch.count(self.tokens).count(queries).submit() }
+    }
+}
+
+/// The heads' factors, or the one of all scores.
+fn factors_of(scores: Scores<'_, CudaBackend>) -> (Option<&CudaBuffer<f32>>, f32) {
+    match scores {
+        Scores::Normalized(factors) => (Some(factors), 1.0),
+        Scores::Scaled(scale) => (None, scale),
+    }
 }
 
 fn check(backend: &CudaBackend, segments: &[usize]) -> Result<()> {
-    if backend.context.capability != (9, 0) {
-        let (major, minor) = backend.context.capability;
-        return Err(Error::new(Code::DeviceUnavailable, "There are no gradients of attention for this GPU.")
-            .found(format!("compute capability {major}.{minor}"))
-            .expected("9.0"));
-    }
     if backend.precision() != Precision::Bf16 {
         return Err(Error::new(Code::ConfigInvalid, "Attention's gradients are made in bfloat16.")
             .found("float32")

@@ -1,5 +1,7 @@
 //! Whole generations of released sizes with made weights: time by pass and by operation, memory, beside the floor.
 
+mod attention_backward;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,17 +36,14 @@ const LISTS_512: [&[usize]; 10] =
     [&[1], &[1, 3], &[1, 1, 2, 5], &[5, 11], &[36], &[81], &[169], &[324], &[576], &[1024]];
 const PYRAMID_512: [usize; 10] = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32];
 
-/// A part a model; it is loaded once for all batches.
+/// A part a model, which is loaded once for all batches; and those of attention's gradients.
 pub fn parts(options: &Options) -> Vec<Part> {
-    options
-        .models
-        .iter()
-        .map(|model| {
-            let name = format!("bench/{model}");
-            let model = model.clone();
-            Part::new(name, 550, move |world| bench(world, &model))
-        })
-        .collect()
+    let models = options.models.iter().map(|model| {
+        let name = format!("bench/{model}");
+        let model = model.clone();
+        Part::new(name, 550, move |world| bench(world, &model))
+    });
+    models.chain(attention_backward::parts()).collect()
 }
 
 /// The released schedule and sampling of a depth.

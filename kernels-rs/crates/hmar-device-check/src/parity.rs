@@ -1,6 +1,7 @@
 //! Every operation against the CPU or a twin in float64.
 
 mod attention;
+mod attention_backward;
 mod convolution;
 mod embed;
 mod features;
@@ -28,6 +29,7 @@ fn groups() -> Vec<(&'static str, Vec<Check>)> {
         ("norm", norm::checks()),
         ("embed", embed::checks()),
         ("attention", attention::checks()),
+        ("attention_backward", attention_backward::checks()),
         ("path", path::checks()),
         ("convolution", convolution::checks()),
         ("group_norm", group_norm::checks()),

@@ -1,7 +1,6 @@
 //! How the tokens of a sequence are cut into tiles, and which block does which of them: made once, on the host.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
@@ -13,10 +12,7 @@ pub(super) const QUERIES: usize = 64;
 const KEYS: usize = 128;
 
 /// Chains of up to so many queries are one block's: their sums stay in the cache, and nobody waits for a turn.
-const OWNED_QUERIES: usize = 384;
-
-/// What a tile of keys costs beside its steps, in steps: bringing keys, storing their gradients.
-const KEY_TILE_COST: usize = 2;
+const OWNED_QUERIES: usize = 768;
 
 /// Neighbouring queries; the kernels' `QueryTile`.
 #[repr(C)]
@@ -51,11 +47,9 @@ pub(super) struct Unit {
     pub sequence: i32,
     pub key_begin: i32,
     pub key_end: i32,
-    /// The place of query tile 0's sums; may be before the first.
-    pub sums: i32,
-    /// The place of query tile 0's turn; negative where no other block adds to the sums.
-    pub turns: i32,
-    /// 1 where blocks that add to the same sums begin at different ones.
+    /// 1 where other blocks add to the same queries' sums.
+    pub shared: i32,
+    /// 1 where they begin at different ones.
     pub rotated: i32,
 }
 
@@ -151,30 +145,23 @@ impl Tiling {
             queries: query_tiles.iter().map(ExactSizeIterator::len).sum(),
         });
     }
-
-    fn cost(&self, key_tiles: Range<usize>) -> usize {
-        let steps = |tile: &KeyTile| (tile.query_end - tile.query_begin) as usize;
-        self.keys[key_tiles].iter().map(|tile| steps(tile) + KEY_TILE_COST).sum()
-    }
 }
 
-/// What each block does, in order.
+/// What blocks do: each takes the next unit when it is done with one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Schedule {
-    /// All blocks' units.
     pub units: Vec<Unit>,
-    /// Where each block's units begin, and where the last one's end.
-    pub ends: Vec<i32>,
-    /// Tiles of sums that are kept.
+    /// Tiles of sums that each block has to itself.
+    pub own_sums: usize,
+    /// Tiles of sums that are kept, all blocks' own before those that are shared.
     pub sums: usize,
 }
 
 impl Schedule {
-    /// Divides the tiles of all sequences among `blocks` that run at once: the longest first, each to the block that
-    /// has least to do.
+    /// Divides the tiles of all sequences among `blocks` that run at once, the longest first.
     ///
-    /// A block waits for others' additions to the same sums. It never waits for ever: units are handed out in the order
-    /// of their additions, or, rotated, those of a chain each to a block of its own.
+    /// A block waits for others' additions to the same sums, but never for ever: it waits for units that were taken
+    /// before, or, rotated, for those of the same chain, which is shorter than there are blocks.
     pub fn new(tiling: &Tiling, sequences: usize, blocks: usize) -> Self {
         let owned = |chain: &&Chain| chain.queries <= OWNED_QUERIES;
         let longest = tiling.chains.iter().filter(owned).map(|chain| chain.query_tiles.len()).max();
@@ -182,46 +169,34 @@ impl Schedule {
         let mut chains: Vec<_> = tiling.chains.iter().collect();
         chains.sort_by_key(|chain| (owned(chain), Reverse(chain.queries)));
 
-        let mut units = vec![Vec::new(); blocks];
-        let mut loads: BinaryHeap<_> = (0..blocks).map(|block| Reverse((0, block))).collect();
-        let mut shared = false;
-        for chain in chains {
-            let (key_tiles, first_query) = (chain.key_tiles.clone(), chain.query_tiles.start);
+        let mut units = Vec::new();
+        for chain in &chains {
             for sequence in 0..sequences {
-                let unit = |key_tiles: Range<usize>| Unit {
+                let unit = |key_tiles: Range<usize>, shared: bool| Unit {
                     sequence: sequence as i32,
                     key_begin: key_tiles.start as i32,
                     key_end: key_tiles.end as i32,
-                    sums: (blocks * own_sums + sequence * tiling.queries.len()) as i32,
-                    turns: (sequence * tiling.queries.len()) as i32,
-                    rotated: 0,
+                    shared: shared.into(),
+                    rotated: (shared && chain.whole && chain.key_tiles.len() <= blocks).into(),
                 };
-                if owned(&chain) {
-                    let Some(Reverse((load, block))) = loads.pop() else { return Schedule::default() };
-                    let sums = (block * own_sums) as i32 - first_query as i32;
-                    units[block].push(Unit { sums, turns: -1, ..unit(key_tiles.clone()) });
-                    loads.push(Reverse((load + tiling.cost(key_tiles.clone()), block)));
-                    continue;
+                if owned(chain) {
+                    units.push(unit(chain.key_tiles.clone(), false));
+                } else {
+                    units.extend(chain.key_tiles.clone().map(|tile| unit(tile..tile + 1, true)));
                 }
-                shared = true;
-                let rotated = chain.whole && key_tiles.len() <= blocks;
-                let mut taken = Vec::new();
-                for key_tile in key_tiles.clone() {
-                    let Some(Reverse((load, block))) = loads.pop() else { return Schedule::default() };
-                    units[block].push(Unit { rotated: rotated.into(), ..unit(key_tile..key_tile + 1) });
-                    let next = Reverse((load + tiling.cost(key_tile..key_tile + 1), block));
-                    if rotated { taken.push(next) } else { loads.push(next) }
-                }
-                loads.extend(taken);
             }
         }
-        let ends = units.iter().scan(0, |end, units| {
-            *end += units.len() as i32;
-            Some(*end)
-        });
-        let ends = std::iter::once(0).chain(ends).collect();
-        let all = if shared { sequences * tiling.queries.len() } else { 0 };
-        Schedule { units: units.concat(), ends, sums: blocks * own_sums + all }
+        let shared = if chains.iter().all(owned) { 0 } else { sequences * tiling.queries.len() };
+        Schedule { units, own_sums, sums: blocks * own_sums + shared }
+    }
+}
+
+impl Schedule {
+    /// A unit for every tile of queries of every sequence, for kernels whose blocks do one each.
+    pub fn of_query_tiles(tiling: &Tiling, sequences: usize) -> Self {
+        let unit = |sequence: usize| Unit { sequence: sequence as i32, ..Unit::zeroed() };
+        let units = (0..sequences).flat_map(|sequence| tiling.queries.iter().map(move |_| unit(sequence)));
+        Schedule { units: units.collect(), ..Schedule::default() }
     }
 }
 
@@ -255,6 +230,8 @@ fn cut(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     const PYRAMID_256: [usize; 10] = [1, 4, 9, 16, 25, 36, 64, 100, 169, 256];
@@ -298,90 +275,90 @@ mod tests {
         }
     }
 
-    /// The additions of a block in the kernel's order: which sum, when it is its turn, of how many.
-    fn additions(tiling: &Tiling, units: &[Unit]) -> Vec<(i32, i32, i32, bool)> {
+    /// An addition to a tile's sums, as the kernel makes it.
+    struct Addition {
+        /// The sequence's tile of queries.
+        sums: (i32, i32),
+        order: i32,
+        orders: i32,
+        shared: bool,
+        /// The tile of keys that it waits for, and the steps this must have made.
+        before: (i32, i32),
+        awaited: i32,
+        /// The tile of keys that makes it.
+        own: (i32, i32),
+    }
+
+    /// A unit's additions in their order.
+    fn additions(tiling: &Tiling, unit: &Unit) -> Vec<Addition> {
         let mut additions = Vec::new();
-        for unit in units {
-            for index in unit.key_begin..unit.key_end {
-                let keys = tiling.keys[index as usize];
-                let steps = keys.query_end - keys.query_begin;
-                for step in 0..steps {
-                    let tile = |at: i32| tiling.queries[at as usize];
-                    let rank = index - tile(keys.query_begin).key_tile;
-                    let at = if unit.rotated == 1 { (2 * rank + step) % steps } else { steps - 1 - step };
-                    let query = keys.query_begin + at;
-                    let orders = tile(query).key_tiles;
-                    let order = if unit.rotated == 1 { (at / 2 + orders - rank) % orders } else { rank };
-                    additions.push((unit.sums + query, order, orders, unit.turns >= 0));
+        for index in unit.key_begin..unit.key_end {
+            let keys = tiling.keys[index as usize];
+            let steps = keys.query_end - keys.query_begin;
+            let first_key = tiling.queries[keys.query_begin as usize].key_tile;
+            let rank = index - first_key;
+            for step in 0..steps {
+                let at = if unit.rotated == 1 { (2 * rank + step) % steps } else { steps - 1 - step };
+                let orders = tiling.queries[(keys.query_begin + at) as usize].key_tiles;
+                let (mut order, mut before, mut awaited) = (rank, rank - 1, step + 1);
+                if unit.rotated == 1 {
+                    order = (at / 2 + orders - rank) % orders;
+                    before = (rank + 1) % orders;
+                    awaited = (at - 2 * before + 2 * steps) % steps + 1;
                 }
+                additions.push(Addition {
+                    sums: (unit.sequence, keys.query_begin + at),
+                    order,
+                    orders,
+                    shared: unit.shared == 1,
+                    before: (unit.sequence, first_key + before),
+                    awaited: if unit.shared == 1 && order > 0 { awaited } else { 0 },
+                    own: (unit.sequence, index),
+                });
             }
         }
         additions
     }
 
     #[test]
-    fn all_sums_are_completed_whatever_waits_for_what() {
+    fn all_sums_are_completed_in_order_whatever_waits_for_what() {
         for (tiling, segments, pattern) in tilings() {
             for (sequences, blocks) in [(3, 1), (5, 4), (7, 132)] {
                 let schedule = Schedule::new(&tiling, sequences, blocks);
-                let mut rest: Vec<_> = schedule
-                    .ends
-                    .windows(2)
-                    .map(|ends| additions(&tiling, &schedule.units[ends[0] as usize..ends[1] as usize]))
-                    .collect();
-                rest.iter_mut().for_each(|additions| additions.reverse());
-                let mut done = vec![0; schedule.sums];
-                let mut completed = 0;
-                loop {
-                    let mut moved = false;
+                let mut units = schedule.units.iter();
+                // Every block's additions, the next one last.
+                let mut rest: Vec<Vec<Addition>> = (0..blocks).map(|_| Vec::new()).collect();
+                let mut made = HashMap::new();
+                let mut progress: HashMap<_, i32> = HashMap::new();
+                let mut moved = true;
+                while moved {
+                    moved = false;
                     for additions in &mut rest {
-                        while let Some(&(sum, order, orders, waits)) = additions.last() {
-                            let sum = &mut done[sum as usize];
-                            if *sum != order {
-                                assert!(waits, "{segments:?} {pattern:?}: out of order");
+                        if additions.is_empty() {
+                            additions.extend(units.next().iter().flat_map(|unit| self::additions(&tiling, unit)));
+                            additions.reverse();
+                        }
+                        while let Some(addition) = additions.last() {
+                            if progress.get(&addition.before).copied().unwrap_or(0) < addition.awaited {
+                                assert!(addition.shared, "{segments:?} {pattern:?}: an owner waits");
                                 break;
                             }
-                            *sum = if order + 1 == orders { 0 } else { order + 1 };
-                            completed += usize::from(order + 1 == orders);
+                            let sum = made.entry(addition.sums).or_insert(0);
+                            assert_eq!(*sum, addition.order, "{segments:?} {pattern:?}: out of order");
+                            assert!(addition.order < addition.orders);
+                            *sum += 1;
+                            *progress.entry(addition.own).or_insert(0) += 1;
                             additions.pop();
                             moved = true;
                         }
                     }
-                    if !moved {
-                        break;
-                    }
                 }
-                assert!(
-                    rest.iter().all(Vec::is_empty),
-                    "{segments:?} {pattern:?}: {blocks} blocks wait for ever"
-                );
-                assert_eq!(completed, sequences * tiling.queries.len());
+                let done = rest.iter().all(Vec::is_empty) && units.next().is_none();
+                assert!(done, "{segments:?} {pattern:?}: {blocks} blocks wait for ever");
+                let complete = |index: usize, made: i32| made == tiling.queries[index].key_tiles;
+                assert!(made.iter().all(|(&(_, index), &made)| complete(index as usize, made)));
+                assert_eq!(made.len(), sequences * tiling.queries.len());
             }
-        }
-    }
-
-    #[test]
-    fn blocks_have_about_the_same_to_do() {
-        for (segments, pattern, sequences) in [
-            (&PYRAMID_256, Pattern::Diagonal, 1024),
-            (&PYRAMID_256, Pattern::Causal, 1024),
-            (&PYRAMID_512, Pattern::Diagonal, 256),
-            (&PYRAMID_512, Pattern::Causal, 256),
-        ] {
-            let tiling = Tiling::new(segments, pattern);
-            let schedule = Schedule::new(&tiling, sequences, 132);
-            let loads: Vec<usize> = schedule
-                .ends
-                .windows(2)
-                .map(|ends| {
-                    let units = &schedule.units[ends[0] as usize..ends[1] as usize];
-                    let cost =
-                        |unit: &Unit| tiling.cost(unit.key_begin as usize..unit.key_end as usize);
-                    units.iter().map(cost).sum()
-                })
-                .collect();
-            let (most, all) = (loads.iter().max().copied().unwrap_or(0), loads.iter().sum::<usize>());
-            assert!((most * 132) as f64 <= 1.03 * all as f64, "{segments:?} {pattern:?}: {most} of {all}");
         }
     }
 
