@@ -218,7 +218,8 @@ impl AttentionBackward {
         let launch = backend.launch("attention_backward", self.blocks, THREADS)?.shared(SHARED).overlapping();
         let launch = launch.value(qkv).value(d_out).read(&self.units).count(self.units.len());
         let launch = launch.read(&self.key_tiles).read(&self.query_tiles).read(&self.ranges).read(&self.rows);
-        let launch = launch.read_optional(factors).write(d_qkv).write(&mut self.sums).write(&mut self.progress);
+        let launch =
+            launch.read_optional(factors).write(d_qkv).write(&mut self.sums).write(&mut self.progress);
         let launch = launch.write(&mut self.factor_parts).count(self.heads).count(self.tokens);
         let launch = launch.count(self.query_tiles.len()).count(self.key_tiles.len()).count(self.own_sums);
         // SAFETY: the maps end with their tensors; units name tiles of the tables, tiles tokens that there are, and sums

@@ -335,7 +335,8 @@ mod tests {
                     moved = false;
                     for additions in &mut rest {
                         if additions.is_empty() {
-                            additions.extend(units.next().iter().flat_map(|unit| self::additions(&tiling, unit)));
+                            additions
+                                .extend(units.next().iter().flat_map(|unit| self::additions(&tiling, unit)));
                             additions.reverse();
                         }
                         while let Some(addition) = additions.last() {
