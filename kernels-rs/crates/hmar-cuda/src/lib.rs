@@ -4,6 +4,7 @@
 //! machines without a GPU, where [`devices`] says why none is used.
 
 mod attention;
+mod attention_backward;
 mod backend;
 mod bias;
 mod buffer;
@@ -32,6 +33,7 @@ mod staging;
 mod tensor_map;
 
 pub use attention::{AttentionForward, Pattern};
+pub use attention_backward::{AttentionBackward, AttentionGradients, AttentionInputs};
 pub use backend::CudaBackend;
 pub use buffer::CudaBuffer;
 pub use context::MemoryUse;

@@ -1,5 +1,6 @@
 //! Whole generations of released sizes with made weights: time by pass and by operation, memory, beside the floor.
 
+mod attention_backward;
 mod attention_forward;
 
 use std::sync::Arc;
@@ -38,14 +39,14 @@ const LISTS_512: [&[usize]; 10] =
     [&[1], &[1, 3], &[1, 1, 2, 5], &[5, 11], &[36], &[81], &[169], &[324], &[576], &[1024]];
 const SMALLEST: [&[usize]; 3] = [&[1], &[1, 3], &[1, 1, 2, 5]];
 
-/// A part a model, which is loaded once for all batches; and those of attention.
+/// A part a model, which is loaded once for all batches; and those of attention and its gradients.
 pub fn parts(options: &Options) -> Vec<Part> {
     let models = options.models.iter().map(|model| {
         let name = format!("bench/{model}");
         let model = model.clone();
         Part::new(name, 550, move |world| bench(world, &model))
     });
-    models.chain(attention_forward::parts()).collect()
+    models.chain(attention_forward::parts()).chain(attention_backward::parts()).collect()
 }
 
 fn lists(config: &ModelConfig) -> Vec<Vec<usize>> {

@@ -1,6 +1,7 @@
 //! Every operation against the CPU or a twin in float64.
 
 mod attention;
+mod attention_backward;
 mod attention_forward;
 mod convolution;
 mod embed;
@@ -30,6 +31,7 @@ fn groups() -> Vec<(&'static str, Vec<Check>)> {
         ("embed", embed::checks()),
         ("attention", attention::checks()),
         ("attention_forward", attention_forward::checks()),
+        ("attention_backward", attention_backward::checks()),
         ("path", path::checks()),
         ("convolution", convolution::checks()),
         ("group_norm", group_norm::checks()),
