@@ -58,8 +58,9 @@ pub(crate) fn attention(
         Scores::Normalized(factors) => (Some(factors), 1.0),
         Scores::Scaled(scale) => (None, scale),
     };
-    if shape.head_width == forward::HEAD_WIDTH && forward::is_there(backend) {
-        let plan = backend.attention_plans.get(backend, &shape)?;
+    let plans = backend.attention_plans.as_ref().filter(|_| forward::is_there(backend));
+    if let Some(plans) = plans.filter(|_| shape.head_width == forward::HEAD_WIDTH) {
+        let plan = plans.get(backend, &shape)?;
         let [sequences, queries, heads] = plan.shape();
         return plan
             .run(backend, Inputs::new([sequences, shape.rows, queries, heads], qkv, scores, out, None));
@@ -114,11 +115,8 @@ impl Attention<'_> {
         let launch = launch.read(self.qkv).read_optional(self.factors).value(self.scale).write(out);
         let launch = launch.count(self.shape.rows).count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);
-        let launch = launch.count(self.out_rows).count(self.start);
-        let nothing = None::<&CudaBuffer<u8>>;
-        let launch = launch.read_optional(nothing).read_optional(nothing).read_optional(nothing);
         // SAFETY: spans lie within the rows of `qkv`, their queries within those of `out`.
-        unsafe { launch.submit() }
+        unsafe { launch.count(self.out_rows).count(self.start).submit() }
     }
 
     fn wide(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {
