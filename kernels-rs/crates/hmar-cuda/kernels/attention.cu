@@ -49,15 +49,16 @@ struct Sight {
 };
 
 struct Softmax {
-  // Finite: a row may see none of the first keys.
-  float largest[2] = {-1e30f, -1e30f};
+  float largest[2];
   float sum[2] = {0, 0};
   float out[WIDTH / 8][4] = {};
 };
 
-// Turns a tile's products into probabilities relative to the running maximum, packed as the next product's operand.
+// Turns a tile's products into probabilities relative to the running maximum, packed as the next product's operand. Rows see
+// the `keys_left` first keys of the tile, or, of segments, what they see of those from `first_key` on.
+template <bool SEGMENTS>
 __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Shared& shared, const float (&factors)[2],
-                                       bool normalized, int first_key, const Sight& sight, Softmax& softmax,
+                                       bool normalized, int keys_left, int first_key, const Sight& sight, Softmax& softmax,
                                        uint32_t (&weights)[TILE / 16][4]) {
   int column = threadIdx.x % 4 * 2;
   float largest[2] = {softmax.largest[0], softmax.largest[1]};
@@ -68,8 +69,12 @@ __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Share
       int key = n * 8 + column + i % 2;
       float score = scores[n][i] * factors[i / 2];
       if (normalized) score *= shared.key_factors[key];
-      int2 seen = sight.keys[i / 2];
-      scores[n][i] = first_key + key >= seen.x && first_key + key < seen.y ? score : -INFINITY;
+      bool seen = key < keys_left;
+      if constexpr (SEGMENTS) {
+        int2 keys = sight.keys[i / 2];
+        seen = first_key + key >= keys.x && first_key + key < keys.y;
+      }
+      scores[n][i] = seen ? score : -INFINITY;
       largest[i / 2] = fmaxf(largest[i / 2], scores[n][i]);
     }
   }
@@ -98,26 +103,39 @@ __device__ __forceinline__ void soften(float (&scores)[TILE / 8][4], const Share
   }
 }
 
-// `factors` are a number a head, or null: then scores are `scale` times the product. Every row of keys has its values
-// behind it, `key_stride` elements before the next row's keys. Grid: query tiles, heads, sequences. With `tiles` (queries
-// from, to, keys from, to) a block takes one of these, and `bounds` may tell what each query row sees. `lse` is
-// [sequences, heads, out_rows], or null.
-extern "C" __global__ void __launch_bounds__(128)
-    attention_64_bf16(const bf16* __restrict__ qkv, const bf16* __restrict__ all_keys,
-                      const float* __restrict__ head_factors, float scale, bf16* __restrict__ out, int rows, int key_rows,
-                      int key_stride, int query_start, int query_end, int key_start, int key_end, int out_rows,
-                      int out_start, const int4* __restrict__ tiles, const int2* __restrict__ bounds,
-                      float* __restrict__ lse) {
+struct Spans {
+  int rows, query_start, query_end, key_start, key_end, out_rows, out_start;
+};
+
+// Where keys are, and behind every row's keys its values: rows of each sequence, elements from row to row.
+struct Keys {
+  const bf16* keys;
+  int rows, stride;
+};
+
+struct Segments {
+  const int4* tiles;   // queries from, to, keys from, to: one a block
+  const int2* bounds;  // what each query row sees
+  float* lse;          // [sequences, heads, out_rows], or null
+};
+
+// `factors` are a number a head, or null: then scores are `scale` times the product. Grid: query tiles, heads, sequences.
+template <bool SEGMENTS>
+__device__ __forceinline__ void attend(const bf16* __restrict__ qkv, const Keys all_keys,
+                                       const float* __restrict__ head_factors, float scale, bf16* __restrict__ out,
+                                       Spans spans, Segments segments) {
+  auto [rows, query_start, query_end, key_start, key_end, out_rows, out_start] = spans;
   extern __shared__ __align__(16) unsigned char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   int head = blockIdx.y, heads = gridDim.y, width = heads * WIDTH, stride = 3 * width;
   int first = query_start + blockIdx.x * TILE;
-  if (tiles != nullptr) {
-    int4 tile = tiles[blockIdx.x];
+  if constexpr (SEGMENTS) {
+    int4 tile = segments.tiles[blockIdx.x];
     first = tile.x, query_end = tile.y, key_start = tile.z, key_end = tile.w;
   }
   const bf16* queries = qkv + (size_t)blockIdx.z * rows * stride + head * WIDTH;
-  const bf16* keys = all_keys + (size_t)blockIdx.z * key_rows * key_stride + head * WIDTH;
+  int key_stride = all_keys.stride;
+  const bf16* keys = all_keys.keys + (size_t)blockIdx.z * all_keys.rows * key_stride + head * WIDTH;
   const bf16* values = keys + width;
   bool normalized = head_factors != nullptr;
 
@@ -132,12 +150,13 @@ extern "C" __global__ void __launch_bounds__(128)
   uint32_t query_tiles[WIDTH / 16][4];
   float factors[2];
   Sight sight;
+  Softmax softmax;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    int row = min(first + warp * 16 + lane / 4 + half * 8, query_end - 1);
-    sight.keys[half] = bounds != nullptr ? bounds[row] : int2{key_start, key_end};
+    // Of segments it is finite: a row may see none of the first keys.
+    softmax.largest[half] = SEGMENTS ? -1e30f : -INFINITY;
+    if constexpr (SEGMENTS) sight.keys[half] = segments.bounds[min(first + warp * 16 + lane / 4 + half * 8, query_end - 1)];
   }
-  Softmax softmax;
   int stage = 0;
   for (int key = key_start; key < key_end; key += TILE, stage ^= 1) {
     if (key + TILE < key_end) {
@@ -176,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(128)
       }
     }
     uint32_t weights[TILE / 16][4];
-    soften(scores, shared, factors, normalized, key, sight, softmax, weights);
+    soften<SEGMENTS>(scores, shared, factors, normalized, key_end - key, key, sight, softmax, weights);
 #pragma unroll
     for (int k = 0; k < TILE / 16; k++) {
       if (k * 16 >= key_end - key) break;
@@ -205,9 +224,27 @@ extern "C" __global__ void __launch_bounds__(128)
       uint32_t both = pack(softmax.out[n][2 * half] / sum, softmax.out[n][2 * half + 1] / sum);
       *reinterpret_cast<uint32_t*>(target + n * 8) = both;
     }
-    if (lse != nullptr && lane % 4 == 0) {
+    if constexpr (SEGMENTS) {
+      if (segments.lse == nullptr || lane % 4 != 0) continue;
       size_t place = (size_t)blockIdx.z * heads + head;
-      lse[place * out_rows + query - out_start] = (softmax.largest[half] + log2f(sum)) / LOG2_E;
+      segments.lse[place * out_rows + query - out_start] = (softmax.largest[half] + log2f(sum)) / LOG2_E;
     }
   }
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    attention_64_bf16(const bf16* __restrict__ qkv, const bf16* __restrict__ keys, const float* __restrict__ head_factors,
+                      float scale, bf16* __restrict__ out, int rows, int key_rows, int key_stride, int query_start,
+                      int query_end, int key_start, int key_end, int out_rows, int out_start) {
+  Spans spans{rows, query_start, query_end, key_start, key_end, out_rows, out_start};
+  attend<false>(qkv, Keys{keys, key_rows, key_stride}, head_factors, scale, out, spans, Segments{});
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    attention_segments_64_bf16(const bf16* __restrict__ qkv, const bf16* __restrict__ keys,
+                               const float* __restrict__ head_factors, float scale, bf16* __restrict__ out, int rows,
+                               int key_rows, int key_stride, const int4* __restrict__ tiles,
+                               const int2* __restrict__ bounds, float* __restrict__ lse) {
+  Spans spans{rows, 0, 0, 0, 0, rows, 0};
+  attend<true>(qkv, Keys{keys, key_rows, key_stride}, head_factors, scale, out, spans, Segments{tiles, bounds, lse});
 }

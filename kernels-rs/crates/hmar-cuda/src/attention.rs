@@ -61,8 +61,9 @@ pub(crate) fn attention(
         Scores::Scaled(scale) => (None, scale),
     };
     let keys = Keys::of(backend, qkv, shape.rows, shape.heads * shape.head_width, keys_values);
-    if shape.head_width == forward::HEAD_WIDTH && forward::is_there(backend) {
-        let plan = backend.attention_plans.get(backend, &shape)?;
+    let plans = backend.attention_plans.as_ref().filter(|_| forward::is_there(backend));
+    if let Some(plans) = plans.filter(|_| shape.head_width == forward::HEAD_WIDTH) {
+        let plan = plans.get(backend, &shape)?;
         let [sequences, queries, heads] = plan.shape();
         let inputs = Inputs::new([sequences, shape.rows, queries, heads], qkv, keys, scores, out, None);
         return plan.run(backend, inputs);
@@ -151,11 +152,8 @@ impl Attention<'_> {
         let launch = launch.count(self.keys.rows).count(self.keys.stride);
         let launch = launch.count(span.queries.start).count(span.queries.end);
         let launch = launch.count(span.keys.start).count(span.keys.end);
-        let launch = launch.count(self.out_rows).count(self.start);
-        let nothing = None::<&CudaBuffer<u8>>;
-        let launch = launch.read_optional(nothing).read_optional(nothing).read_optional(nothing);
         // SAFETY: spans lie within the rows of queries and of keys, their queries within those of `out`.
-        unsafe { launch.submit() }
+        unsafe { launch.count(self.out_rows).count(self.start).submit() }
     }
 
     fn wide(&self, span: &Span, out: &mut CudaFeatures) -> Result<()> {

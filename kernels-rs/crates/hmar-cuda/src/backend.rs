@@ -34,7 +34,8 @@ pub struct CudaBackend {
     pub(crate) batch_invariant: bool,
     images_at_once: usize,
     pub(crate) profile: Profile,
-    pub(crate) attention_plans: attention::Plans,
+    /// Where attention is planned on the host: its plans.
+    pub(crate) attention_plans: Option<attention::Plans>,
     scratch: Mutex<CudaBuffer<u8>>,
     /// For products of many rows, where it is installed.
     pub(crate) library: Option<Library>,
@@ -55,7 +56,7 @@ impl CudaBackend {
             batch_invariant: false,
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
-            attention_plans: attention::Plans::default(),
+            attention_plans: None,
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
             library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
@@ -76,6 +77,14 @@ impl CudaBackend {
     #[must_use]
     pub fn with_batch_invariance(mut self) -> Self {
         self.batch_invariant = true;
+        self
+    }
+
+    /// Lets attention at head width 64 in bfloat16 follow a plan made on the host, by the kernels of
+    /// [`AttentionForward`](crate::AttentionForward) on Hopper.
+    #[must_use]
+    pub fn with_planned_attention(mut self) -> Self {
+        self.attention_plans = Some(attention::Plans::default());
         self
     }
 

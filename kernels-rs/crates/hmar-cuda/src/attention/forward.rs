@@ -132,7 +132,7 @@ impl Plan {
         let schedule = Schedule::new(&chains, sequences, heads, kind.groups, blocks);
         let table = if sight.is_uniform() { None } else { Some(uploaded(backend, &sight.table())?) };
         let keys = sight.keys.iter().map(|keys| keys.end).max().unwrap_or(0);
-        Ok(Plan {
+        let plan = Plan {
             kind,
             sequences,
             heads,
@@ -143,7 +143,10 @@ impl Plan {
             assignments: uploaded(backend, &schedule.words())?,
             items: uploaded(backend, &schedule.items)?,
             starts: uploaded(backend, &schedule.starts)?,
-        })
+        };
+        // Kernels that start early read their tables before they wait for what is queued before them.
+        backend.synchronize()?;
+        Ok(plan)
     }
 
     /// Sequences, queries, heads.

@@ -36,13 +36,12 @@ impl PlainPlan {
 
     pub(super) fn run(&self, backend: &CudaBackend, inputs: Inputs<'_>) -> Result<()> {
         let grid = (self.tiles.len(), self.heads, self.sequences);
-        let launch = backend.launch("attention_64_bf16", grid, THREADS)?.shared(SHARED).overlapping();
+        let launch = backend.launch("attention_segments_64_bf16", grid, THREADS)?.shared(SHARED);
         let Keys { keys, rows, stride } = inputs.keys;
         let launch = launch.read(inputs.qkv).read(&keys).read_optional(inputs.factors);
         let launch = launch.value(inputs.scale).write(inputs.out);
-        // One after another: rows, the span that tiles stand for, where results go.
-        let launch = launch.count(self.queries).count(rows).count(stride).count(0).count(0).count(0).count(0);
-        let launch = launch.count(self.queries).count(0).read(&self.tiles).read(&self.bounds);
+        let launch = launch.count(self.queries).count(rows).count(stride);
+        let launch = launch.read(&self.tiles).read(&self.bounds);
         // SAFETY: tiles are of rows that there are; `Inputs` has looked at all lengths.
         unsafe { launch.write_optional(inputs.lse).submit() }
     }

@@ -69,10 +69,16 @@ pub fn checks() -> Vec<Check> {
     for (rows, width) in [(256, 640), (77, 640), (300, 128), (50, 24), (33, 7)] {
         cases.push(Case::whole(2, rows, 1, width, false));
     }
+    let narrow = cases.iter().filter(|case| case.head_width == 64).cloned();
+    let planned: Vec<_> = narrow
+        .map(|case| {
+            Check::new(format!("attention planned, {}", case.name()), move |ctx| parity(&ctx.planned, &case))
+        })
+        .collect();
     let checks = cases.into_iter().flat_map(|case| {
         PRECISIONS.map(|precision| {
             let (name, case) = (format!("attention, {}, {precision:?}", case.name()), case.clone());
-            Check::new(name, move |ctx| parity(ctx, precision, &case))
+            Check::new(name, move |ctx| parity(ctx.gpu(precision), &case))
         })
     });
     let real = [(2, 16), (128, 16), (2, 30), (128, 30)]
@@ -83,11 +89,15 @@ pub fn checks() -> Vec<Check> {
         .chain([Case::whole(2, 1024, 24, 64, true), Case::whole(1, 256, 1, 640, false)])
         .chain([Case::whole(16, 256, 1, 640, false)])
         .chain([Case::cached(2, 424..680, 680, 16), Case::cached(2, 5355..9451, 9451, 24)]);
-    checks
-        .chain(real.map(|case| {
-            Check::new(format!("attention timed, {}", case.name()), move |ctx| timed(ctx, &case))
-        }))
-        .collect()
+    let timed = real.flat_map(|case| {
+        [("timed", false), ("planned, timed", true)].map(|(how, planned)| {
+            let case = case.clone();
+            Check::new(format!("attention {how}, {}", case.name()), move |ctx| {
+                timed(ctx, if planned { &ctx.planned } else { ctx.gpu(Precision::Bf16) }, &case)
+            })
+        })
+    });
+    checks.chain(planned).chain(timed).collect()
 }
 
 /// A case's inputs on the GPU.
@@ -156,8 +166,8 @@ fn scaled(case: &Case) -> f32 {
     1.0 / (case.head_width as f32).sqrt()
 }
 
-fn parity(ctx: &Ctx, precision: Precision, case: &Case) -> Result<Outcome> {
-    let gpu = ctx.gpu(precision);
+fn parity(gpu: &CudaBackend, case: &Case) -> Result<Outcome> {
+    let precision = gpu.precision();
     let inputs = inputs(case, precision);
     let length = case.sequences * case.queries() * case.heads * case.head_width;
     let mut out = poisoned_features(gpu, length)?;
@@ -231,8 +241,7 @@ fn reference(case: &Case, qkv: &[f32], factors: &[f32], round: impl Fn(f64) -> f
     out
 }
 
-fn timed(ctx: &Ctx, case: &Case) -> Result<Outcome> {
-    let gpu = ctx.gpu(Precision::Bf16);
+fn timed(ctx: &Ctx, gpu: &CudaBackend, case: &Case) -> Result<Outcome> {
     let length = case.sequences * case.queries() * case.heads * case.head_width;
     let on_gpu = OnGpu::new(gpu, case, &inputs(case, Precision::Bf16))?;
     let mut out = poisoned_features(gpu, length)?;
