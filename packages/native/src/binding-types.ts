@@ -215,6 +215,16 @@ export interface NativeAttention {
     out: NativeDeviceBuffer,
     lse: NativeDeviceBuffer | undefined,
   ): void
+  backward(
+    qkv: NativeDeviceBuffer,
+    factors: NativeDeviceBuffer | undefined,
+    scale: number,
+    out: NativeDeviceBuffer,
+    lse: NativeDeviceBuffer,
+    dOut: NativeDeviceBuffer,
+    dQkv: NativeDeviceBuffer,
+    dFactors: NativeDeviceBuffer | undefined,
+  ): void
   close(): void
 }
 

@@ -98,6 +98,22 @@ describe('SegmentAttention', () => {
     expect(fake.calls).toContain('forward')
   })
 
+  it('queues gradients, of factors only where there are any', async () => {
+    await using queue = await DeviceQueue.open()
+    const attention = queue.attention(shape)
+    const [qkv, dQkv] = [queue.buffer('bf16', rows * 9 * 64), queue.buffer('bf16', rows * 9 * 64)]
+    const [out, dOut] = [queue.buffer('bf16', rows * 3 * 64), queue.buffer('bf16', rows * 3 * 64)]
+    const lse = queue.buffer('f32', rows * 3)
+    const [factors, dFactors] = [queue.buffer('f32', 3), queue.buffer('f32', 3)]
+    expect(() => attention.backward({ qkv, out, lse, dOut: out, dQkv })).toThrow(outOfRange)
+    expect(() => attention.backward({ qkv, out, lse, dOut, dQkv: dOut })).toThrow(outOfRange)
+    expect(() => attention.backward({ qkv, out, lse, dOut, dQkv, dFactors })).toThrow(outOfRange)
+    expect(fake.calls).not.toContain('backward')
+    attention.backward({ qkv, out, lse, dOut, dQkv })
+    attention.backward({ qkv, factors, out, lse, dOut, dQkv, dFactors })
+    expect(fake.calls.filter((call) => call === 'backward')).toHaveLength(2)
+  })
+
   it('refuses buffers that were closed', async () => {
     await using queue = await DeviceQueue.open()
     const attention = queue.attention(shape)

@@ -23,7 +23,12 @@ export { type LoadOptions, type LoadProgress, loadNative, loadOptionsShape } fro
 export { listenerSchema, modeSchema, signalSchema } from './option-schemas.js'
 export type { BytesProgress } from './progress.js'
 export { Resource } from './resource.js'
-export { type AttentionForward, type AttentionShape, SegmentAttention } from './segment-attention.js'
+export {
+  type AttentionBackward,
+  type AttentionForward,
+  type AttentionShape,
+  SegmentAttention,
+} from './segment-attention.js'
 export { type SynthesizeOptions, synthesizeCheckpoint } from './synthesize-checkpoint.js'
 export { addonVersion } from './version.js'
 export { writeFileAtomically } from './write-file.js'

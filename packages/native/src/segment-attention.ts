@@ -8,6 +8,7 @@ import { Resource } from './resource.js'
 
 /** Width of a head: the one there are kernels for. */
 const headWidth = 64
+const defaultScale = 1 / Math.sqrt(headWidth)
 
 /** Dimensions of an attention over segments. */
 export interface AttentionShape {
@@ -35,6 +36,18 @@ export interface AttentionForward {
   readonly out: DeviceBuffer
   /** `[images, heads, tokens]`, float32: the logarithm of the sum of e^score over what a query sees. */
   readonly lse?: DeviceBuffer | undefined
+}
+
+/** What a backward attention reads and writes. Every buffer is another one. */
+export interface AttentionBackward extends Omit<AttentionForward, 'lse'> {
+  /** What the forward attention left there. */
+  readonly lse: DeviceBuffer
+  /** `[images, tokens, heads, 64]`, bfloat16: the gradient of `out`. */
+  readonly dOut: DeviceBuffer
+  /** `[images, tokens, 3, heads, 64]`, bfloat16: takes the gradients of queries, keys and values, not normalised. */
+  readonly dQkv: DeviceBuffer
+  /** `[heads]`, float32: takes the gradients of `factors`, which it goes with. */
+  readonly dFactors?: DeviceBuffer | undefined
 }
 
 const count = z.number().int().min(1).max(65_535)
@@ -87,18 +100,52 @@ export class SegmentAttention extends Resource {
    *
    * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for a buffer of another dtype, shorter than its shape, or given twice
    */
-  forward({ qkv, factors, scale = 1 / Math.sqrt(headWidth), out, lse }: AttentionForward): void {
+  forward({ qkv, factors, scale = defaultScale, out, lse }: AttentionForward): void {
     this.assertOpen()
+    this.#check({ qkv, factors, out, lse })
+    callNative(() => this.#native.forward(qkv.native, factors?.native, scale, out.native, lse?.native))
+  }
+
+  /**
+   * Queues the gradients of a forward attention. Every run gives the same bits.
+   *
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` as {@link forward}, and for `dFactors` without `factors`
+   */
+  backward(options: AttentionBackward): void {
+    const { qkv, factors, scale = defaultScale, out, lse, dOut, dQkv, dFactors } = options
+    this.assertOpen()
+    this.#check({ qkv, factors, out, lse, dOut, dQkv, dFactors })
+    if (dFactors && !factors) throw new HmarRangeError('There are no factors to have gradients.')
+    callNative(() =>
+      this.#native.backward(
+        qkv.native,
+        factors?.native,
+        scale,
+        out.native,
+        lse.native,
+        dOut.native,
+        dQkv.native,
+        dFactors?.native,
+      ),
+    )
+  }
+
+  #check(buffers: Readonly<Record<string, DeviceBuffer | undefined>>): void {
     const { images, heads } = this.shape
     const rows = images * this.tokens
-    check('qkv', qkv, 'bf16', rows * 3 * heads * headWidth)
-    check('out', out, 'bf16', rows * heads * headWidth)
-    if (factors) check('factors', factors, 'f32', heads)
-    if (lse) check('lse', lse, 'f32', rows * heads)
-    const given = [qkv, factors, out, lse].filter((buffer) => buffer !== undefined)
-    if (new Set(given).size < given.length)
+    const needs: Readonly<Record<string, readonly [DeviceNumbers, number]>> = {
+      qkv: ['bf16', rows * 3 * heads * headWidth],
+      out: ['bf16', rows * heads * headWidth],
+      factors: ['f32', heads],
+      lse: ['f32', rows * heads],
+      dOut: ['bf16', rows * heads * headWidth],
+      dQkv: ['bf16', rows * 3 * heads * headWidth],
+      dFactors: ['f32', heads],
+    }
+    const given = Object.entries(buffers).flatMap(([name, buffer]) => (buffer ? [{ name, buffer }] : []))
+    for (const { name, buffer } of given) check(name, buffer, ...needs[name]!)
+    if (new Set(given.map(({ buffer }) => buffer)).size < given.length)
       throw new HmarRangeError('A buffer of an attention is given twice.')
-    callNative(() => this.#native.forward(qkv.native, factors?.native, scale, out.native, lse?.native))
   }
 
   protected override release(): void {

@@ -1,8 +1,8 @@
-import type { DeviceQueue } from '@hmar/native'
+import type { DeviceBuffer, DeviceNumbers, DeviceQueue } from '@hmar/native'
 
-import { summarize } from '../statistics.js'
+import { type Summary, summarize } from '../statistics.js'
 import type { KernelCase } from './cases.js'
-import type { Timing } from './results.js'
+import type { Direction, Timing } from './results.js'
 
 /** Launches before the clock runs. */
 const warmup = 5
@@ -13,48 +13,78 @@ const sets = 2
 /** Of all heads: HMAR's before training. */
 const factor = 4
 
-/** What our kernels take of an attention. */
+/** What our kernels take of an attention and of its gradients. */
 export async function measureOurs(
   queue: DeviceQueue,
   { shape }: KernelCase,
   repeats: number,
 ): Promise<{ readonly timings: Timing[]; readonly flops: number; readonly bytes: number }> {
-  const attention = queue.attention(shape)
+  await using attention = queue.attention(shape)
   const { flops, bytes } = attention
-  const length = shape.images * attention.tokens * shape.heads * 64
-  const factors = await queue.from(new Float32Array(shape.heads).fill(factor))
-  const out = queue.buffer('bf16', length)
+  const rows = shape.images * attention.tokens * shape.heads
+  const buffers: DeviceBuffer[] = []
+  const keep = (buffer: DeviceBuffer) => {
+    buffers.push(buffer)
+    return buffer
+  }
+  const poisoned = (dtype: DeviceNumbers, length: number) => {
+    const buffer = keep(queue.buffer(dtype, length))
+    buffer.fill(255)
+    return buffer
+  }
+  const noisy = async (length: number, seed: number) => keep(await queue.from(noise(length, seed)))
+
+  const factors = keep(await queue.from(new Float32Array(shape.heads).fill(factor)))
   const inputs = await Promise.all(
-    Array.from({ length: sets }, async (_, set) => {
-      const qkv = queue.buffer('bf16', 3 * length)
-      await qkv.write(noise(3 * length, set))
-      return qkv
-    }),
+    Array.from({ length: sets }, async (_, set) => ({
+      qkv: await noisy(3 * rows * 64, set),
+      dOut: await noisy(rows * 64, sets + set),
+      out: poisoned('bf16', rows * 64),
+      lse: poisoned('f32', rows),
+    })),
   )
-  out.fill(255)
-  const forward = (turn: number) => attention.forward({ qkv: inputs[turn % sets]!, factors, out })
+  const dQkv = poisoned('bf16', 3 * rows * 64)
+  const dFactors = poisoned('f32', shape.heads)
+  try {
+    const forward = await time(queue, repeats, (turn) => {
+      const { qkv, out } = inputs[turn % sets]!
+      attention.forward({ qkv, factors, out })
+    })
+    for (const { qkv, out, lse } of inputs) attention.forward({ qkv, factors, out, lse })
+    const backward = await time(queue, repeats, (turn) => {
+      attention.backward({ ...inputs[turn % sets]!, factors, dQkv, dFactors })
+    })
+    for (const written of [...inputs.flatMap(({ out, lse }) => [out, lse]), dQkv, dFactors])
+      if (!(await written.read()).every((value) => Number.isFinite(value)))
+        throw new Error('An attention left numbers unwritten: its times mean nothing.')
+    const timings = [timing('forward', forward, flops), timing('backward', backward, 2.5 * flops)]
+    return { timings, flops, bytes }
+  } finally {
+    await Promise.all(buffers.map((buffer) => buffer.close()))
+  }
+}
+
+/** Milliseconds of what `run` queues, its inputs taking turns. */
+async function time(queue: DeviceQueue, repeats: number, run: (turn: number) => void): Promise<Summary> {
   const times: number[] = []
   for (let turn = 0; turn < warmup + repeats; turn++) {
     // One that is not measured goes first: in an empty queue, time would run until the launch arrives.
-    forward(turn + 1)
+    run(turn + 1)
     const begin = queue.mark()
-    forward(turn)
+    run(turn)
     const milliseconds = await queue.mark().since(begin)
     if (turn >= warmup) times.push(milliseconds)
   }
-  const written = (await out.read()).every((value) => Number.isFinite(value))
-  await Promise.all([attention, factors, out, ...inputs].map((resource) => resource.close()))
-  if (!written) throw new Error('The attention left numbers unwritten: its times mean nothing.')
-  const time = summarize(times)
-  const timing = {
-    engine: 'hmar',
-    direction: 'forward',
-    milliseconds: time.median,
-    time,
-    teraflops: flops / time.median / 1e9,
-  } as const
-  return { timings: [timing], flops, bytes }
+  return summarize(times)
 }
+
+const timing = (direction: Direction, time: Summary, flops: number): Timing => ({
+  engine: 'hmar',
+  direction,
+  milliseconds: time.median,
+  time,
+  teraflops: flops / time.median / 1e9,
+})
 
 /** About normal bfloat16 numbers: a few thousand different ones, so that making them takes no longer than measuring. */
 function noise(length: number, seed: number): Uint16Array {

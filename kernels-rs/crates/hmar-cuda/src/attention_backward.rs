@@ -46,8 +46,8 @@ pub struct AttentionInputs<'a> {
 pub struct AttentionGradients<'a> {
     /// `[images, tokens, 3, heads, 64]`: of queries, keys and values before any normalisation.
     pub d_qkv: &'a mut CudaFeatures,
-    /// `[heads]`: of the heads' factors; written where scores are normalized.
-    pub d_factors: &'a mut CudaBuffer<f32>,
+    /// `[heads]`: of the heads' factors, where they are wanted and scores are normalized.
+    pub d_factors: Option<&'a mut CudaBuffer<f32>>,
 }
 
 /// Which kernels make the gradients.
@@ -166,7 +166,8 @@ impl AttentionBackward {
         assert!(out.len() >= length && d_out.len() >= length, "all tokens' outputs");
         assert!(lse.len() >= self.images * self.heads * self.tokens, "a number for every query");
         let (factors, _) = factors_of(scores);
-        assert!(factors.is_none_or(|factors| factors.len().min(d_factors.len()) >= self.heads), "one a head");
+        assert!(factors.is_none_or(|factors| factors.len() >= self.heads), "one a head");
+        assert!(d_factors.as_ref().is_none_or(|d_factors| d_factors.len() >= self.heads), "one a head");
         if length == 0 {
             return Ok(());
         }
@@ -176,7 +177,7 @@ impl AttentionBackward {
             Kernels::Hopper => self.differentiate(backend, &inputs, d_qkv)?,
             Kernels::Plain => self.differentiate_plainly(backend, &inputs, d_qkv)?,
         }
-        let Some(factors) = factors else { return Ok(()) };
+        let (Some(factors), Some(d_factors)) = (factors, d_factors) else { return Ok(()) };
         let launch = backend.launch("attention_backward_factors", self.heads, ROW_THREADS)?.overlapping();
         let launch = launch.read(&self.factor_parts).read(&self.units).count(self.units.len());
         // SAFETY: every unit has its four parts; there is a factor and a place for its gradient for every head.

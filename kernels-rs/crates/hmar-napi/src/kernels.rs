@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use hmar_cuda::{AttentionForward, CudaBackend, CudaBuffer, CudaFeatures, CudaInstant, Pattern};
+use hmar_cuda::{
+    AttentionBackward, AttentionForward, AttentionGradients, AttentionInputs, CudaBackend, CudaBuffer,
+    CudaFeatures, CudaInstant, Pattern,
+};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{Backend, Precision, Scores};
 use napi::bindgen_prelude::{ClassInstance, Float32Array, Uint16Array};
@@ -43,7 +46,27 @@ pub struct NativeInstant {
 #[napi]
 pub struct NativeAttention {
     backend: Arc<CudaBackend>,
-    forward: Option<AttentionForward>,
+    plans: Option<Plans>,
+}
+
+/// The plan of the forward attention, and that of its gradients once they are asked for.
+struct Plans {
+    images: usize,
+    heads: usize,
+    segments: Vec<usize>,
+    pattern: Pattern,
+    forward: AttentionForward,
+    backward: Option<AttentionBackward>,
+}
+
+impl Plans {
+    fn backward(&mut self, backend: &CudaBackend) -> Result<&mut AttentionBackward> {
+        if self.backward.is_none() {
+            let Plans { images, heads, segments, pattern, .. } = self;
+            self.backward = Some(AttentionBackward::new(backend, *images, *heads, segments, *pattern)?);
+        }
+        Ok(self.backward.as_mut().expect("it was made above"))
+    }
 }
 
 /// Dimensions of an attention.
@@ -102,7 +125,9 @@ impl NativeQueue {
         let pattern = if shape.causal { Pattern::Causal } else { Pattern::Diagonal };
         let (images, heads) = (shape.images as usize, shape.heads as usize);
         let forward = AttentionForward::new(&backend, images, heads, &segments, pattern);
-        Ok(NativeAttention { backend, forward: Some(forward.map_err(|error| to_js(&error))?) })
+        let forward = forward.map_err(|error| to_js(&error))?;
+        let plans = Plans { images, heads, segments, pattern, forward, backward: None };
+        Ok(NativeAttention { backend, plans: Some(plans) })
     }
 
     /// Waits until all that is queued is done.
@@ -207,7 +232,7 @@ impl NativeAttention {
         out: &NativeDeviceBuffer,
         lse: Option<ClassInstance<'_, NativeDeviceBuffer>>,
     ) -> napi::Result<()> {
-        let forward = self.forward.as_ref().ok_or_else(|| closed("attention"))?;
+        let Plans { forward, .. } = self.plans.as_ref().ok_or_else(|| closed("attention"))?;
         let (qkv, out) = (qkv.numbers()?, out.numbers()?);
         let factors = factors.map(|factors| factors.numbers()).transpose()?;
         let lse = lse.map(|lse| lse.numbers()).transpose()?;
@@ -225,10 +250,47 @@ impl NativeAttention {
         run().map_err(|error| to_js(&error))
     }
 
-    /// Frees the plan.
+    /// Queues the gradients of what `forward` made, given that of `out`: of `qkv` and, where it is given, of `factors`.
+    #[napi]
+    #[allow(clippy::too_many_arguments, reason = "each a buffer of its own")]
+    pub fn backward(
+        &mut self,
+        qkv: &NativeDeviceBuffer,
+        factors: Option<ClassInstance<'_, NativeDeviceBuffer>>,
+        scale: f64,
+        out: &NativeDeviceBuffer,
+        lse: &NativeDeviceBuffer,
+        d_out: &NativeDeviceBuffer,
+        d_qkv: &NativeDeviceBuffer,
+        d_factors: Option<ClassInstance<'_, NativeDeviceBuffer>>,
+    ) -> napi::Result<()> {
+        let plans = self.plans.as_mut().ok_or_else(|| closed("attention"))?;
+        let (qkv, out, lse) = (qkv.numbers()?, out.numbers()?, lse.numbers()?);
+        let (d_out, d_qkv) = (d_out.numbers()?, d_qkv.numbers()?);
+        let factors = factors.map(|factors| factors.numbers()).transpose()?;
+        let d_factors = d_factors.map(|d_factors| d_factors.numbers()).transpose()?;
+        let run = || {
+            let (qkv, out, lse, d_out) = (used(&qkv)?, used(&out)?, used(&lse)?, used(&d_out)?);
+            let mut d_qkv = used(&d_qkv)?;
+            let factors = factors.as_ref().map(used).transpose()?;
+            let mut d_factors = d_factors.as_ref().map(used).transpose()?;
+            let scores = match &factors {
+                Some(factors) => Scores::Normalized(float32(factors)?),
+                None => Scores::Scaled(scale as f32),
+            };
+            let (qkv, out, d_out) = (bfloat16(&qkv)?, bfloat16(&out)?, bfloat16(&d_out)?);
+            let inputs = AttentionInputs { qkv, scores, out, lse: float32(&lse)?, d_out };
+            let d_factors = d_factors.as_mut().map(|d_factors| float32_to_write(d_factors)).transpose()?;
+            let gradients = AttentionGradients { d_qkv: bfloat16_to_write(&mut d_qkv)?, d_factors };
+            plans.backward(&self.backend)?.run(&self.backend, inputs, gradients)
+        };
+        run().map_err(|error| to_js(&error))
+    }
+
+    /// Frees the plans.
     #[napi]
     pub fn close(&mut self) {
-        self.forward = None;
+        self.plans = None;
     }
 }
 

@@ -131,7 +131,11 @@ export function fakeBinding(): FakeBinding {
     mark: () => ({ millisecondsSince: async () => 1 }),
     planAttention: ({ causal }) => {
       calls.push(causal ? 'plan causal' : 'plan diagonal')
-      return { forward: () => void calls.push('forward'), close: () => void calls.push('close attention') }
+      return {
+        forward: () => void calls.push('forward'),
+        backward: () => void calls.push('backward'),
+        close: () => void calls.push('close attention'),
+      }
     },
     synchronize: async () => {},
     close: () => void calls.push('close queue'),

@@ -55,7 +55,7 @@ fn bench(world: &World, images: usize, sides: &[usize], pattern: Pattern) -> Res
     let mut run = |index: usize| {
         let Set { qkv, out, lse, d_out } = &sets[index % SETS];
         let inputs = AttentionInputs { qkv, scores: Scores::Normalized(&factors), out, lse, d_out };
-        plan.run(gpu, inputs, AttentionGradients { d_qkv: &mut d_qkv, d_factors: &mut d_factors })
+        plan.run(gpu, inputs, AttentionGradients { d_qkv: &mut d_qkv, d_factors: Some(&mut d_factors) })
     };
     let microseconds = ctx.time(gpu, &mut run)?;
     let sample = widened(gpu, &d_qkv, (3 * length).min(1 << 22))?;

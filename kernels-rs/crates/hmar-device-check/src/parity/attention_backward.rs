@@ -225,7 +225,7 @@ fn differentiate(
         lse: &uploaded(gpu, &narrow(&exact.lse))?,
         d_out: &features(gpu, &inputs.d_out)?,
     };
-    plan.run(gpu, read, AttentionGradients { d_qkv: &mut d_qkv, d_factors: &mut d_factors })?;
+    plan.run(gpu, read, AttentionGradients { d_qkv: &mut d_qkv, d_factors: Some(&mut d_factors) })?;
     Ok(Found { d_qkv: widened(gpu, &d_qkv, 3 * rows)?, d_factors: downloaded(gpu, &d_factors, case.heads)? })
 }
 
