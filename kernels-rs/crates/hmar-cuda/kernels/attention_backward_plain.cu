@@ -66,7 +66,7 @@ struct Sequence {
 };
 
 // Grid: query tiles, heads, images. `parts [images, heads, tiles, 4]`, of which the last three are 0.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_backward_plain_queries(const bf16* qkv, const bf16* d_out, const QueryTile* tiles, const int2* ranges,
                                      const float* rows, const float* factors, bf16* d_qkv, float4* parts, int tokens) {
   __shared__ BlockMemory<float> memory;
@@ -113,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Grid: key tiles, each in two halves; heads, images.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_backward_plain_keys(const bf16* qkv, const bf16* d_out, const KeyTile* key_tiles, const QueryTile* tiles,
                                   const int2* ranges, const float* rows, const float* factors, bf16* d_qkv, int tokens,
                                   int tile_count) {

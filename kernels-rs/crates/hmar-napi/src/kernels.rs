@@ -269,7 +269,7 @@ impl NativeAttention {
         let (d_out, d_qkv) = (d_out.numbers()?, d_qkv.numbers()?);
         let factors = factors.map(|factors| factors.numbers()).transpose()?;
         let d_factors = d_factors.map(|d_factors| d_factors.numbers()).transpose()?;
-        let run = || {
+        let mut run = || {
             let (qkv, out, lse, d_out) = (used(&qkv)?, used(&out)?, used(&lse)?, used(&d_out)?);
             let mut d_qkv = used(&d_qkv)?;
             let factors = factors.as_ref().map(used).transpose()?;
