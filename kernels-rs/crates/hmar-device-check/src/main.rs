@@ -11,6 +11,7 @@ mod parity;
 mod part;
 mod report;
 mod runner;
+mod segments;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,6 @@
 //! Attention over segments against float64: at most twice the error of a plain bfloat16 one, FlashAttention's criterion,
 //! whatever its neighbours hold, and the same bits for any number of images.
 
-use std::ops::Range;
 use std::thread;
 
 use half::bf16;
@@ -13,54 +12,7 @@ use crate::check::{
     Check, Ctx, Outcome, Random, as_held, downloaded, features, poisoned, poisoned_features, rounding,
     uploaded, widened,
 };
-
-const HEAD_WIDTH: usize = 64;
-
-/// Factor of scores that are not normalized.
-const SCALE: f32 = 0.125;
-
-/// An attention to check.
-#[derive(Clone)]
-struct Case {
-    images: usize,
-    heads: usize,
-    segments: Vec<usize>,
-    pattern: Pattern,
-    /// The first and last head's factors; the others' lie between, a constant ratio apart. None: not normalized.
-    factors: Option<(f32, f32)>,
-}
-
-impl Case {
-    fn tokens(&self) -> usize {
-        self.segments.iter().sum()
-    }
-
-    fn width(&self) -> usize {
-        self.heads * HEAD_WIDTH
-    }
-
-    fn name(&self) -> String {
-        let Case { images, heads, segments, pattern, factors } = self;
-        let how = factors.map_or("scaled".into(), |(first, last)| format!("factors {first}…{last}"));
-        format!("{images} images, {heads} heads, {pattern:?} {segments:?}, {how}")
-    }
-
-    fn factor(&self, head: usize) -> f32 {
-        let Some((first, last)) = self.factors else { return SCALE };
-        first * (last / first).powf(head as f32 / (self.heads - 1).max(1) as f32)
-    }
-
-    /// The keys that each query sees.
-    fn seen(&self) -> Vec<Range<usize>> {
-        let mut seen = Vec::new();
-        for &length in &self.segments {
-            let start = seen.len();
-            let first = if self.pattern == Pattern::Causal { 0 } else { start };
-            seen.resize(start + length, first..start + length);
-        }
-        seen
-    }
-}
+use crate::segments::{Case, HEAD_WIDTH, SCALE};
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
