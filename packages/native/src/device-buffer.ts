@@ -1,4 +1,4 @@
-import { HmarRangeError } from '@hmar/core'
+import { checkInteger, HmarRangeError } from '@hmar/core'
 
 import type { NativeDeviceBuffer } from './binding.js'
 import { callNative, withCancellation } from './cancellation.js'
@@ -50,9 +50,14 @@ export class DeviceBuffer extends Resource {
     return this.whileOpen(() => withCancellation({}, () => this.native.read()))
   }
 
-  /** Sets every byte: 255 makes all numbers NaN, so that one that is never written shows. */
+  /**
+   * Sets every byte: 255 makes all numbers NaN, so that one that is never written shows.
+   *
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for what is no byte
+   */
   fill(byte: number): void {
     this.assertOpen()
+    checkInteger('The byte', byte, 0, 255)
     callNative(() => this.native.fill(byte))
   }
 
