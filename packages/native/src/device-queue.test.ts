@@ -85,13 +85,15 @@ describe('SegmentAttention', () => {
     expect(queue.attention({ ...shape, pattern: 'causal' }).flops).toBe(4 * 2 * 3 * 64 * (1 + 4 * 5 + 9 * 14))
   })
 
-  it('refuses buffers of another dtype, shorter ones, and one given twice', async () => {
+  it('refuses buffers of another dtype or queue, shorter ones, and one given twice', async () => {
     await using queue = await DeviceQueue.open()
+    await using other = await DeviceQueue.open()
     const attention = queue.attention(shape)
     const qkv = queue.buffer('bf16', rows * 9 * 64)
     const out = queue.buffer('bf16', rows * 3 * 64)
     const lse = queue.buffer('f32', rows * 3)
     expect(() => attention.forward({ qkv: lse, out })).toThrow(outOfRange)
+    expect(() => attention.forward({ qkv, out: other.buffer('bf16', out.length) })).toThrow(outOfRange)
     expect(() => attention.forward({ qkv: out, out: qkv })).toThrow(outOfRange)
     expect(() => attention.forward({ qkv, out: qkv })).toThrow(outOfRange)
     expect(() => attention.forward({ qkv, out, lse, factors: lse })).toThrow(outOfRange)

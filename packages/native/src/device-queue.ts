@@ -77,7 +77,7 @@ export class DeviceQueue extends Resource {
     checkOptions('The dtype of a buffer', numbersSchema, dtype)
     checkOptions('The length of a buffer', lengthSchema, length)
     const native = callNative(() => this.#native.allocate(dtype === 'bf16', length))
-    return this.#keep(new DeviceBuffer(native, dtype, length))
+    return this.#keep(new DeviceBuffer(native, this.#native, dtype, length))
   }
 
   /** A buffer with these numbers: a `Uint16Array` has bfloat16's bits. */
@@ -98,7 +98,7 @@ export class DeviceQueue extends Resource {
     const native = callNative(() =>
       this.#native.planAttention({ ...dimensions, causal: pattern === 'causal' }),
     )
-    return this.#keep(new SegmentAttention(native, shape))
+    return this.#keep(new SegmentAttention(native, this.#native, shape))
   }
 
   /** Marks the end of what is queued. */
