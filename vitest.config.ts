@@ -10,6 +10,7 @@ export default defineConfig({
     include: ['{packages,apps}/*/src/**/*.test.ts', 'scripts/**/*.test.mjs', 'examples/*.test.ts'],
     pool: 'forks',
     testTimeout: 30_000,
+    hookTimeout: 30_000,
     // What types promise is a test, too.
     typecheck: { enabled: true, include: ['packages/*/src/**/*.test-d.ts'], tsconfig: 'tsconfig.types.json' },
   },

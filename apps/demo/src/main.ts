@@ -19,7 +19,8 @@ const { values } = parseArgs({
 
 const models: Record<string, HmarSampler> = {}
 for (const text of values.model) {
-  const [name, path = text] = text.split('=') as [string, string?]
+  const [name, ...rest] = text.split('=') as [string, ...string[]]
+  const path = rest.length === 0 ? name : rest.join('=')
   models[name] = await HmarSampler.load({
     model: path,
     tokenizer: path === 'shapes' ? undefined : values.tokenizer,

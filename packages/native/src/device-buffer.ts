@@ -1,6 +1,6 @@
-import { HmarRangeError } from '@hmar/core'
+import { checkInteger, HmarRangeError } from '@hmar/core'
 
-import type { NativeDeviceBuffer } from './binding.js'
+import type { NativeDeviceBuffer, NativeQueue } from './binding.js'
 import { callNative, withCancellation } from './cancellation.js'
 import { Resource } from './resource.js'
 
@@ -14,11 +14,14 @@ export class DeviceBuffer extends Resource {
   readonly length: number
   /** @internal */
   readonly native: NativeDeviceBuffer
+  /** @internal */
+  readonly queue: NativeQueue
 
   /** @internal */
-  constructor(native: NativeDeviceBuffer, dtype: DeviceNumbers, length: number) {
+  constructor(native: NativeDeviceBuffer, queue: NativeQueue, dtype: DeviceNumbers, length: number) {
     super()
     this.native = native
+    this.queue = queue
     this.dtype = dtype
     this.length = length
   }
@@ -50,9 +53,14 @@ export class DeviceBuffer extends Resource {
     return this.whileOpen(() => withCancellation({}, () => this.native.read()))
   }
 
-  /** Sets every byte: 255 makes all numbers NaN, so that one that is never written shows. */
+  /**
+   * Sets every byte: 255 makes all numbers NaN, so that one that is never written shows.
+   *
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for what is no byte
+   */
   fill(byte: number): void {
     this.assertOpen()
+    checkInteger('The byte', byte, 0, 255)
     callNative(() => this.native.fill(byte))
   }
 

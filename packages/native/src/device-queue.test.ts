@@ -44,6 +44,8 @@ describe('DeviceQueue', () => {
   it('refuses lengths and shapes that are none', async () => {
     await using queue = await DeviceQueue.open()
     expect(() => queue.buffer('f32', 0)).toThrow(outOfRange)
+    expect(() => queue.buffer('f16' as 'f32', 1)).toThrow(outOfRange)
+    expect(() => queue.buffer('f32', 1).fill(256)).toThrow(outOfRange)
     expect(() => queue.attention({ ...shape, segments: [] })).toThrow(outOfRange)
     expect(() => queue.attention({ ...shape, segments: [4, 0] })).toThrow(outOfRange)
     expect(() => queue.attention({ ...shape, heads: 1.5 })).toThrow(outOfRange)
@@ -83,13 +85,15 @@ describe('SegmentAttention', () => {
     expect(queue.attention({ ...shape, pattern: 'causal' }).flops).toBe(4 * 2 * 3 * 64 * (1 + 4 * 5 + 9 * 14))
   })
 
-  it('refuses buffers of another dtype, shorter ones, and one given twice', async () => {
+  it('refuses buffers of another dtype or queue, shorter ones, and one given twice', async () => {
     await using queue = await DeviceQueue.open()
+    await using other = await DeviceQueue.open()
     const attention = queue.attention(shape)
     const qkv = queue.buffer('bf16', rows * 9 * 64)
     const out = queue.buffer('bf16', rows * 3 * 64)
     const lse = queue.buffer('f32', rows * 3)
     expect(() => attention.forward({ qkv: lse, out })).toThrow(outOfRange)
+    expect(() => attention.forward({ qkv, out: other.buffer('bf16', out.length) })).toThrow(outOfRange)
     expect(() => attention.forward({ qkv: out, out: qkv })).toThrow(outOfRange)
     expect(() => attention.forward({ qkv, out: qkv })).toThrow(outOfRange)
     expect(() => attention.forward({ qkv, out, lse, factors: lse })).toThrow(outOfRange)

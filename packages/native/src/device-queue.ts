@@ -31,6 +31,7 @@ const lengthSchema = z
   .int()
   .min(1)
   .max(2 ** 32 - 1)
+const numbersSchema = z.enum(['bf16', 'f32'])
 
 /**
  * A GPU's queue: kernels one by one, for benchmarks and experiments. What is queued is done in order, while JavaScript goes on.
@@ -68,13 +69,15 @@ export class DeviceQueue extends Resource {
   /**
    * So many zeros.
    *
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for another dtype, or a length of none or more than 2³² − 1
    * @throws {HmarError} `OUT_OF_MEMORY`
    */
   buffer(dtype: DeviceNumbers, length: number): DeviceBuffer {
     this.assertOpen()
-    checkOptions('buffer', lengthSchema, length)
+    checkOptions('The dtype of a buffer', numbersSchema, dtype)
+    checkOptions('The length of a buffer', lengthSchema, length)
     const native = callNative(() => this.#native.allocate(dtype === 'bf16', length))
-    return this.#keep(new DeviceBuffer(native, dtype, length))
+    return this.#keep(new DeviceBuffer(native, this.#native, dtype, length))
   }
 
   /** A buffer with these numbers: a `Uint16Array` has bfloat16's bits. */
@@ -95,7 +98,7 @@ export class DeviceQueue extends Resource {
     const native = callNative(() =>
       this.#native.planAttention({ ...dimensions, causal: pattern === 'causal' }),
     )
-    return this.#keep(new SegmentAttention(native, shape))
+    return this.#keep(new SegmentAttention(native, this.#native, shape))
   }
 
   /** Marks the end of what is queued. */

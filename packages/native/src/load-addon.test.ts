@@ -71,6 +71,11 @@ describe('loadAddon', () => {
     expect(message).toContain('npm install --os=linux --cpu=x64 --libc=glibc @hmar/native')
   })
 
+  it('tells who cloned the repository to build it, where every package is and none has a file', () => {
+    const modules = { ...holding({}), isInstalled: () => true }
+    expect(() => loadAddon(linux, version, modules)).toThrow(/is not installed\..*npm run build/s)
+  })
+
   it('recognises a node_modules for another processor', () => {
     const message = refusal(
       { os: 'darwin', cpu: 'arm64', node: '22.0.0' },

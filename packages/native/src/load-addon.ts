@@ -30,7 +30,9 @@ export function loadAddon(host: Host, version: string, modules: Modules): Native
       if (!isNotFound(cause)) obstacle = { kind: 'not loaded', cause }
     }
   }
-  const others = supportedTriples.filter((other) => modules.isInstalled(platformPackage(other)))
+  const installed = supportedTriples.filter((other) => modules.isInstalled(platformPackage(other)))
+  // A clone has the packages of all platforms, this one's too: without a build they are empty.
+  const others = installed.includes(triple) ? [] : installed
   throw unusableAddon(host, triple, version, obstacle, others)
 }
 

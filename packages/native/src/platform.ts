@@ -46,7 +46,12 @@ export const describeHost = ({ os, cpu, libc, node }: Host) =>
 
 // Node's report names the glibc it runs on; a Node without one is built for musl.
 function thisLibc(): Libc {
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+  const report = process.report as NodeJS.ProcessReport & { excludeNetwork?: boolean }
+  const { excludeNetwork } = report
+  // Else it looks up the name of every peer of an open connection, which may take seconds.
+  report.excludeNetwork = true
+  const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } }
+  if (excludeNetwork !== undefined) report.excludeNetwork = excludeNetwork
   const version = header.glibcVersionRuntime
   return version === undefined ? { family: 'musl' } : { family: 'glibc', version }
 }

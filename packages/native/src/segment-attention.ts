@@ -1,7 +1,7 @@
 import { HmarRangeError } from '@hmar/core'
 import { z } from 'zod'
 
-import type { NativeAttention } from './binding.js'
+import type { NativeAttention, NativeQueue } from './binding.js'
 import { callNative } from './cancellation.js'
 import type { DeviceBuffer, DeviceNumbers } from './device-buffer.js'
 import { Resource } from './resource.js'
@@ -68,11 +68,13 @@ export class SegmentAttention extends Resource {
   /** Of an image. */
   readonly tokens: number
   readonly #native: NativeAttention
+  readonly #queue: NativeQueue
 
   /** @internal */
-  constructor(native: NativeAttention, shape: AttentionShape) {
+  constructor(native: NativeAttention, queue: NativeQueue, shape: AttentionShape) {
     super()
     this.#native = native
+    this.#queue = queue
     this.shape = shape
     this.tokens = shape.segments.reduce((sum, length) => sum + length, 0)
   }
@@ -98,7 +100,8 @@ export class SegmentAttention extends Resource {
   /**
    * Queues a forward attention.
    *
-   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for a buffer of another dtype, shorter than its shape, or given twice
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for a buffer of another dtype or queue, shorter than its shape, or given
+   *   twice
    */
   forward({ qkv, factors, scale = defaultScale, out, lse }: AttentionForward): void {
     this.assertOpen()
@@ -144,6 +147,9 @@ export class SegmentAttention extends Resource {
     }
     const given = Object.entries(buffers).flatMap(([name, buffer]) => (buffer ? [{ name, buffer }] : []))
     for (const { name, buffer } of given) check(name, buffer, ...needs[name]!)
+    // Another queue would go on while this one reads and writes; it may be another GPU's.
+    if (given.some(({ buffer }) => buffer.queue !== this.#queue))
+      throw new HmarRangeError('A buffer of an attention is another queue’s.')
     if (new Set(given.map(({ buffer }) => buffer)).size < given.length)
       throw new HmarRangeError('A buffer of an attention is given twice.')
   }

@@ -51,12 +51,16 @@ function blurred(values: Float32Array, side: number, radius: number): Float32Arr
   const clamp = (at: number) => Math.min(Math.max(at, 0), side - 1)
   const along = (from: Float32Array, at: (line: number, place: number) => number) => {
     const result = new Float32Array(from.length)
-    for (let line = 0; line < side; line++)
+    const value = (line: number, place: number) => from[at(line, clamp(place))]!
+    for (let line = 0; line < side; line++) {
+      // Goes along with the square. It stays exact: float32 from 1/513 to 1, fewer than 2¹⁰ of them, fit into a double.
+      let sum = 0
+      for (let step = -radius; step <= radius; step++) sum += value(line, step)
       for (let place = 0; place < side; place++) {
-        let sum = 0
-        for (let step = -radius; step <= radius; step++) sum += from[at(line, clamp(place + step))]!
         result[at(line, place)] = sum / (2 * radius + 1)
+        sum += value(line, place + radius + 1) - value(line, place - radius)
       }
+    }
     return result
   }
   const rows = along(values, (row, column) => row * side + column)

@@ -52,7 +52,7 @@ describe('interrupting the engine', () => {
     })
     await expect(aborted).rejects.toThrow(/abort/i)
     // A pass of eight takes milliseconds, the ten thousand pictures minutes.
-    expect(performance.now() - abortedAt).toBeLessThan(2000)
+    expect(performance.now() - abortedAt).toBeLessThan(20_000)
   })
 
   it('does no work for a signal that was aborted before', async () => {

@@ -111,6 +111,14 @@ describe('reproduce', () => {
     const put = (kept: string) => ({ ...recipe, keep: fits, composite: { source, kept, feather: 0 } })
     await expect(sampler.reproduce(put('AA=='))).rejects.toMatchObject({ code: 'IMAGE_INVALID' })
     await expect(sampler.reproduce(put('AAAA'))).rejects.toMatchObject({ code: 'RECIPE_INVALID' })
+    const large = await new HmarImage({ data: new Uint8Array(3 * 65 * 65), width: 65, height: 65 }).toBuffer(
+      'png',
+    )
+    const tooLarge = { source: large.toString('base64'), kept: 'AA==', feather: 0 }
+    await expect(sampler.reproduce({ ...recipe, keep: fits, composite: tooLarge })).rejects.toMatchObject({
+      code: 'IMAGE_INVALID',
+      found: '65×65',
+    })
     await expect(sampler.reproduce({ kind: 'soup' })).rejects.toMatchObject({ code: 'RECIPE_INVALID' })
   })
 

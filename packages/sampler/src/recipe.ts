@@ -64,12 +64,13 @@ export async function checkWeights({ model: wanted }: Recipe, model: HmarModel):
 /**
  * What of another picture a recipe keeps.
  *
- * @throws {HmarError} `IMAGE_INVALID` if its tokens do not fit the pyramid, `RECIPE_INVALID` if pixels that it puts back do not
- *   fit each other
+ * @throws {HmarError} `IMAGE_INVALID` if its tokens do not fit the pyramid, or the picture that it puts back is larger than the
+ *   model's; `RECIPE_INVALID` if pixels that it puts back do not fit each other
  */
 export async function keepOf(
   { keep, composite }: Recipe,
   pyramid: readonly number[],
+  modelSide: number,
 ): Promise<Keep | undefined> {
   if (keep === undefined) return undefined
   const { scales, mask } = keep
@@ -77,12 +78,16 @@ export async function keepOf(
     tokens: unflattenTokens(Int32Array.from(keep.tokens), pyramid),
     scales,
     mask: mask && { data: Float32Array.from(mask), side: pyramid.at(-1)! },
-    pixels: composite && (await pixelsOf(composite)),
+    pixels: composite && (await pixelsOf(composite, modelSide)),
   }
 }
 
-async function pixelsOf({ source, kept, feather }: NonNullable<Recipe['composite']>): Promise<KeptPixels> {
-  const picture = await readPicture(Buffer.from(source, 'base64'))
+async function pixelsOf(
+  { source, kept, feather }: NonNullable<Recipe['composite']>,
+  modelSide: number,
+): Promise<KeptPixels> {
+  // A stranger's recipe may have a small file of very many pixels.
+  const picture = await readPicture(Buffer.from(source, 'base64'), { mostPixels: modelSide ** 2 })
   const side = picture.width
   const bits = Buffer.from(kept, 'base64')
   if (bits.length !== Math.ceil((side * side) / 8))

@@ -233,6 +233,11 @@ function compositedOf({ mask: tokenMask, pixels }: Keep, side: number): Composit
       found: `${picture.width}×${picture.height}`,
       expected: `${side}×${side}`,
     })
+  if (picture.data.length !== 3 * side * side)
+    throw new HmarError('IMAGE_INVALID', 'The picture to be put back lacks pixels, or has others.', {
+      found: `${picture.data.length} values`,
+      expected: `${3 * side * side}: red, green and blue for each pixel, no alpha`,
+    })
   return { source: bytesOf(picture), mask, feather }
 }
 

@@ -247,7 +247,7 @@ export class HmarSampler extends Resource {
       firstImage: checked.image,
       schedule: Schedule.fromJSON(checked.schedule, functions),
       skipNegligibleGuidance: checked.skipNegligibleGuidance,
-      keep: await keepOf(checked, this.model.config.pyramid),
+      keep: await keepOf(checked, this.model.config.pyramid, this.side),
     } satisfies SampleOptions
   }
 

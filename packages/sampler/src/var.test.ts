@@ -67,7 +67,7 @@ describe('a VAR model', () => {
     expect(start).toBe(680 * 4096)
     // The same float32 logits, guided here in double precision: a rounding of numbers below 64.
     expect(largest).toBeLessThan(64 * 2 ** -24 * 3)
-  }, 60_000)
+  }, 120_000)
 
   it('is saved, restored and forked with what its later scales attend to', async () => {
     const whole = await tokensOf(await sampler.open(options))
@@ -81,7 +81,7 @@ describe('a VAR model', () => {
       expect(map.scales[9]).not.toEqual(whole[image]?.scales[9])
     }
     expect(await tokensOf(session)).toEqual(whole)
-  }, 60_000)
+  }, 120_000)
 
   it('is edited: kept tokens stay at every scale', async () => {
     const [source] = (await tokensOf(await sampler.open({ labels: [3], seed: 1 }))) as [TokenMaps]

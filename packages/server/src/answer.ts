@@ -22,9 +22,12 @@ export function formOf({ headers }: FastifyRequest): Form {
 
 /** Has the job given up when its client leaves before the end. */
 function giveUpWithClient({ raw }: FastifyReply, giveUp: (error: ServerError) => void): void {
-  raw.once('close', () => {
+  const leave = () => {
     if (!raw.writableFinished) giveUp(new ServerError('CLIENT_GONE', 'The client left.'))
-  })
+  }
+  // It may have left while its picture was read.
+  if (raw.destroyed) leave()
+  else raw.once('close', leave)
 }
 
 /** Answers a request with what becomes of its job. */

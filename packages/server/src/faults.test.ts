@@ -90,6 +90,25 @@ describe('a client (23)', () => {
     expect(metrics).toContain('hmar_requests_total{model="shapes",outcome="CLIENT_GONE"} 2')
   })
 
+  it('that leaves while its request is read has no work begun', async () => {
+    await start()
+    const { images } = await answerOf(await server.post('generate', { labels: ['star'] }))
+    const fromRecipe = server.sampler.fromRecipe.bind(server.sampler)
+    const leave = new AbortController()
+    const left = new Promise<void>((resolve) => {
+      server.app.server.on('request', (_, response) => response.once('close', resolve))
+    })
+    vi.spyOn(server.sampler, 'fromRecipe').mockImplementation(async (recipe) => {
+      leave.abort()
+      await left
+      return fromRecipe(recipe)
+    })
+    await expect(server.post('reproduce', images[0].recipe, { signal: leave.signal })).rejects.toThrow()
+    const metrics = async () => (await fetch(`${server.url}/metrics`)).text()
+    const gone = 'hmar_requests_total{model="shapes",outcome="CLIENT_GONE"} 1'
+    await vi.waitFor(async () => expect(await metrics()).toContain(gone), 10_000)
+  })
+
   it('that leaves takes nobody of its batch with it', async () => {
     await start()
     const busy = gather(await server.watch('generate', { labels: [0], seed: 3 }))

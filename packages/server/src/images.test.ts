@@ -1,9 +1,10 @@
 import { parseRecipe } from '@hmar/core'
 import { Schedule } from '@hmar/scheduler'
 import { HmarImage, readPicture, readRecipe } from '@hmar/tokenizer'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 
-import { answerOf, gather, only, serve } from './testing/server.js'
+import type { Service } from './service.js'
+import { answerOf, gather, only, serve, until } from './testing/server.js'
 
 let server: Awaited<ReturnType<typeof serve>>
 beforeAll(async () => {
@@ -56,13 +57,21 @@ describe('generate', () => {
 
   it('makes waiting requests together, each with images and a recipe of its own', async () => {
     const schedule = Schedule.default(server.sampler.model.config).guidance({ scale: 2 })
+    const queue = (server.app.hmar as Service).queue('shapes')
+    // It ends when all of them wait behind it.
+    vi.spyOn(server.sampler, 'stream').mockImplementationOnce(async function* () {
+      await until(() => queue.jobs.length === 8)
+      throw new Error('enough')
+    })
+    const busy = server.post('generate', { labels: [0], seed: 1 })
+    await until(() => queue.jobs.length === 1)
     const before = batchesOf(await metricsOf())
     const requests = Array.from({ length: 7 }, (_, label) => ({ labels: [label], previews: false, schedule }))
     const answers = await Promise.all(
       requests.map(async (request) => answerOf(await server.post('generate', request))),
     )
-    const after = batchesOf(await metricsOf())
-    expect(after - before).toBeLessThan(7)
+    expect((await busy).status).toBe(500)
+    expect(batchesOf(await metricsOf()) - before).toBe(1)
     const recipes = answers.map(({ images }) => images[0].recipe)
     expect(recipes.map(({ label }) => label)).toEqual([0, 1, 2, 3, 4, 5, 6])
     expect(new Set(recipes.map(({ seed, image }) => `${seed} ${image}`)).size).toBe(7)
@@ -74,6 +83,21 @@ describe('generate', () => {
     ['no labels', { labels: [] }, 400, 'REQUEST_INVALID', /labels/],
     ['what it does not know', { labels: [1], size: 3 }, 400, 'REQUEST_INVALID', /size/],
     ['too many images', { labels: [1], count: 17 }, 400, 'ARGUMENT_OUT_OF_RANGE', /at most 16/],
+    [
+      'too many images in one text',
+      { labels: [Array(17).fill('star').join()] },
+      400,
+      'ARGUMENT_OUT_OF_RANGE',
+      /at most 16/,
+    ],
+    ['a label beyond the last', { labels: [10] }, 400, 'ARGUMENT_OUT_OF_RANGE', /0 to 9/],
+    [
+      'a number beyond the last',
+      { labels: [1], seed: 1, image: 2 ** 32 },
+      400,
+      'ARGUMENT_OUT_OF_RANGE',
+      /number/,
+    ],
     ['a seed', { labels: [1], seed: '18446744073709551616' }, 400, 'ARGUMENT_OUT_OF_RANGE', /seed/],
     ['a number without a seed', { labels: [1], image: 3 }, 400, 'ARGUMENT_OUT_OF_RANGE', /seed/],
     [
@@ -92,7 +116,8 @@ describe('generate', () => {
     ],
   ])('refuses %s before any work', async (_, request, status, code, message) => {
     const few = await serve({ limits: { passes: 60 } })
-    const response = await few.post('generate', request)
+    // Beyond this point a stream would have begun.
+    const response = await few.post('generate', request, { accept: 'text/event-stream' })
     const { error } = await answerOf(response)
     expect([response.status, error.code]).toEqual([status, code])
     expect(`${error.message} ${error.remedy}`).toMatch(message)

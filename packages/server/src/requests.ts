@@ -1,9 +1,12 @@
 import {
   checkInteger,
+  checkSeed,
   checkTokenMaps,
   describeIssues,
   HmarRangeError,
+  type LabelSpace,
   type Recipe,
+  resolveLabel,
   unflattenTokens,
 } from '@hmar/core'
 import { parseLabels } from '@hmar/model'
@@ -19,7 +22,7 @@ import { ServerError } from './server-error.js'
 /** What all requests for images have. */
 const shape = {
   /** Names, indices or null for no class; each for as many images as `count` says. */
-  labels: z.array(z.union([z.string(), z.int(), z.null()])).min(1),
+  labels: z.array(z.union([z.string().max(200), z.int(), z.null()])).min(1),
   count: z.int().min(1).default(1),
   /** Digits where it is beyond 2⁵³. Left out, the server chooses, and makes the images beside others'. */
   seed: z.union([z.int().nonnegative(), z.string().regex(/^\d{1,20}$/)]).optional(),
@@ -99,7 +102,11 @@ export function generateWork(
   limits: Limits,
 ): Work {
   const { config } = sampler.model
-  const { labels, count, seed, image, previews } = request
+  const { count, seed, image, previews } = request
+  // Before they are looked up, which takes time: a text may have several.
+  const labels = request.labels.flatMap<string | number | null>((label) =>
+    typeof label === 'string' ? label.split(',') : label,
+  )
   const images = labels.length * count
   if (images > limits.images)
     throw new HmarRangeError('These are too many images for one request.', {
@@ -109,15 +116,21 @@ export function generateWork(
     })
   if (image !== undefined && seed === undefined)
     throw new HmarRangeError('An image has a number within a seed.', { found: 'no seed' })
-  const each = labels.flatMap((label) => (typeof label === 'string' ? parseLabels([label], config) : [label]))
+  if (image !== undefined)
+    checkInteger('The first image’s number within the seed', image, 0, 2 ** 32 - images)
   return {
-    labels: each.flatMap((label) => Array<number | null>(count).fill(label)),
+    labels: labels.flatMap((label) => Array<number | null>(count).fill(labelOf(label, config))),
     schedule: scheduleOf(request, sampler, limits),
     skipNegligibleGuidance: true,
     previews,
-    ...(seed !== undefined && { seed: BigInt(seed) }),
+    ...(seed !== undefined && { seed: checkSeed(BigInt(seed)) }),
     ...(image !== undefined && { firstImage: image }),
   }
+}
+
+function labelOf(label: string | number | null, model: LabelSpace): number | null {
+  if (typeof label === 'string') return parseLabels([label], model)[0]!
+  return label === null ? null : resolveLabel(label, model)
 }
 
 /** The work of a request for branches. */

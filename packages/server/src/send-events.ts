@@ -40,11 +40,15 @@ export async function sendEvents(
 
 /** Whether what was written was taken in time. */
 async function drained(response: ServerResponse, stallMs: number): Promise<boolean> {
-  const signal = AbortSignal.timeout(stallMs)
+  const settled = new AbortController()
+  const signal = AbortSignal.any([settled.signal, AbortSignal.timeout(stallMs)])
   try {
     await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })])
     return !response.destroyed
   } catch {
     return false
+  } finally {
+    // Whatever did not happen is not listened for any more.
+    settled.abort()
   }
 }

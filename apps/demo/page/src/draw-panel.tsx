@@ -3,6 +3,7 @@ import type { ModelDescription } from '@hmar/server'
 import { useRef, useState } from 'preact/hooks'
 
 import { type ChosenLabel, LabelPicker } from './label-picker'
+import { randomSeed } from './random-seed'
 import type { Request } from './studio'
 
 interface Properties {
@@ -118,5 +119,3 @@ export function DrawPanel({ model, schedule, usual, request, open }: Properties)
     </form>
   )
 }
-
-const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0]!

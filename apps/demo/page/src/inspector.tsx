@@ -6,6 +6,7 @@ import { type ChosenLabel, LabelPicker } from './label-picker'
 import { Mask } from './mask'
 import { MaskPainter } from './mask-painter'
 import { finished, type Picture, shown } from './picture'
+import { randomSeed } from './random-seed'
 import { base64Of, fileName, recipeAddress } from './recipe-file'
 import { Slider } from './slider'
 import type { Request } from './studio'
@@ -193,5 +194,3 @@ function labelOf({ recipe }: Picture): readonly ChosenLabel[] {
   if (recipe === undefined || recipe.label === null) return []
   return [{ label: recipe.label, name: recipe.labelName ?? `class ${recipe.label}` }]
 }
-
-const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0]!

@@ -1,6 +1,6 @@
 import { type Recipe, Recipe as RecipeSchema } from '@hmar/core'
 import type { ModelDescription, ServerEvent } from '@hmar/server'
-import { useCallback, useReducer, useRef } from 'preact/hooks'
+import { useCallback, useEffect, useReducer, useRef } from 'preact/hooks'
 
 import { draw, Refusal, readRecipe } from './api'
 import { happened, type Origin, type Picture } from './picture'
@@ -56,6 +56,13 @@ export function useStudio() {
   const [pictures, dispatch] = useReducer(change, [])
   const nextId = useRef(1)
   const requests = useRef(new Map<number, AbortController>())
+  // Another model's pictures take the place of these: nobody waits for them any more.
+  useEffect(
+    () => () => {
+      for (const controller of requests.current.values()) controller.abort()
+    },
+    [],
+  )
 
   const request = useCallback(async ({ model, path, body, titles, origin, pair, recipe }: Request) => {
     const ids = titles.map(() => nextId.current++)

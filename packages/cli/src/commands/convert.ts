@@ -40,14 +40,14 @@ Examples:
   hmar convert next-scale.pth masked.pth combined.safetensors`,
     )
     .action(async (files: string[], options: Options, command: Command) => {
-      const inputs = await Promise.all(
-        files.slice(0, -1).map(async (name) => (await findPulledFile(name)).path),
-      )
+      const found = await Promise.all(files.slice(0, -1).map(findPulledFile))
+      const inputs = found.map(({ path }) => path)
+      const mode = options.mode ?? found[0]?.weights?.mode
       const target = files.at(-1)!
       if (inputs.length === 0)
         command.error('error: give at least one file to read and then the file to write')
       const summary = await output.withProgress('converting', ({ bytes }) =>
-        convertCheckpoint({ ...options, inputs, output: target, signal, onProgress: bytes }),
+        convertCheckpoint({ ...options, mode, inputs, output: target, signal, onProgress: bytes }),
       )
       output.result(
         summary,

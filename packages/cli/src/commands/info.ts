@@ -21,8 +21,8 @@ export const infoCommand = ({ output, signal }: Context) =>
       '\nExamples:\n  hmar info hmar-d16.pth\n  hmar info vae_ch160v4096z32.pth --tensors\n  hmar info hmar-d16.pth --json',
     )
     .action(async (name: string, { mode, tensors }: Options) => {
-      const { path: file } = await findPulledFile(name)
-      const checkpoint = await inspectCheckpoint(file, { mode, signal })
+      const { path: file, weights } = await findPulledFile(name)
+      const checkpoint = await inspectCheckpoint(file, { mode: mode ?? weights?.mode, signal })
       const { modelConfig: model, tokenizerConfig: tokenizer, metadata } = checkpoint
       const summary = formatFields({
         file,

@@ -110,6 +110,13 @@ describe('hmar pull', () => {
     expect(await readFile(path, 'utf8')).toBe('read me')
   })
 
+  it('prints nothing of a hub that would steer the terminal', async () => {
+    hub.faults.license = 'free\u001b[2J'
+    const { code, stderr } = await hmar(['pull', 'nvidia/HMAR/README.md', '--accept-license'])
+    expect(code).toBe(0)
+    expect(stderr).toContain('README.md: no licence is stated')
+  })
+
   it.each(['hmar-d17', 'nvidia/HMAR', 'nvidia/HMAR/../../x', 'https://a.b/c/d', '/etc/passwd/x', ''])(
     'refuses %j, and lists the names',
     async (word) => {

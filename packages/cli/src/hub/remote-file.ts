@@ -23,11 +23,13 @@ export function hubOptions(environment: NodeJS.ProcessEnv = process.env) {
   return { hubUrl: (HF_ENDPOINT || HUB_URL).replace(/\/+$/, ''), accessToken: HF_TOKEN || undefined }
 }
 
+/** What is printed: a hub's text must not steer a terminal. */
+const lineSchema = z.string().regex(/^\P{C}{1,200}$/u)
 const commitSchema = z.string().regex(/^[0-9a-f]{40}$/)
 const infoSchema = z.object({
   sha: commitSchema,
   cardData: z
-    .object({ license: z.string().optional(), license_name: z.string().optional() })
+    .object({ license: lineSchema.optional(), license_name: lineSchema.optional() })
     .optional()
     .catch(undefined),
 })

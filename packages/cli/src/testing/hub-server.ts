@@ -17,6 +17,8 @@ export interface Faults {
   elsewhere?: string
   /** Says that its branch is at this commit. */
   commit?: string
+  /** States this licence. */
+  license?: string
 }
 
 /** A stand-in for the Hugging Face hub on this machine, with what of it downloads need. */
@@ -72,7 +74,8 @@ export class HubServer {
 
   #describe(repository: string) {
     const sha = this.faults.commit ?? this.commit
-    return { _id: '0', id: repository, sha, cardData: { license: 'other', license_name: 'house-rules' } }
+    const license_name = this.faults.license ?? 'house-rules'
+    return { _id: '0', id: repository, sha, cardData: { license: 'other', license_name } }
   }
 
   #describeFile(repository: string, path: string) {
