@@ -207,15 +207,22 @@ impl NativeDeviceBuffer {
     fn numbers(&self) -> napi::Result<Arc<Mutex<Numbers>>> {
         self.numbers.clone().ok_or_else(|| closed("buffer"))
     }
+
+    /// Its numbers, for work in the queue of `backend`, which alone orders what happens to them.
+    fn numbers_on(&self, backend: &Arc<CudaBackend>) -> napi::Result<Arc<Mutex<Numbers>>> {
+        check_queue("A buffer", &self.backend, backend)?;
+        self.numbers()
+    }
 }
 
 #[napi]
 impl NativeInstant {
     /// Milliseconds from an earlier point to this one, once the GPU has come by.
     #[napi(catch_unwind)]
-    pub fn milliseconds_since(&self, earlier: &NativeInstant) -> Promised<f64> {
+    pub fn milliseconds_since(&self, earlier: &NativeInstant) -> napi::Result<Promised<f64>> {
+        check_queue("An instant", &earlier.backend, &self.backend)?;
         let (backend, begin, end) = (self.backend.clone(), earlier.instant.clone(), self.instant.clone());
-        start(move || backend.milliseconds_between(&begin, &end))
+        Ok(start(move || backend.milliseconds_between(&begin, &end)))
     }
 }
 
@@ -233,9 +240,9 @@ impl NativeAttention {
         lse: Option<ClassInstance<'_, NativeDeviceBuffer>>,
     ) -> napi::Result<()> {
         let Plans { forward, .. } = self.plans.as_ref().ok_or_else(|| closed("attention"))?;
-        let (qkv, out) = (qkv.numbers()?, out.numbers()?);
-        let factors = factors.map(|factors| factors.numbers()).transpose()?;
-        let lse = lse.map(|lse| lse.numbers()).transpose()?;
+        let (qkv, out) = (qkv.numbers_on(&self.backend)?, out.numbers_on(&self.backend)?);
+        let factors = factors.map(|factors| factors.numbers_on(&self.backend)).transpose()?;
+        let lse = lse.map(|lse| lse.numbers_on(&self.backend)).transpose()?;
         let run = || {
             let (qkv, mut out) = (used(&qkv)?, used(&out)?);
             let factors = factors.as_ref().map(used).transpose()?;
@@ -265,10 +272,11 @@ impl NativeAttention {
         d_factors: Option<ClassInstance<'_, NativeDeviceBuffer>>,
     ) -> napi::Result<()> {
         let plans = self.plans.as_mut().ok_or_else(|| closed("attention"))?;
-        let (qkv, out, lse) = (qkv.numbers()?, out.numbers()?, lse.numbers()?);
-        let (d_out, d_qkv) = (d_out.numbers()?, d_qkv.numbers()?);
-        let factors = factors.map(|factors| factors.numbers()).transpose()?;
-        let d_factors = d_factors.map(|d_factors| d_factors.numbers()).transpose()?;
+        let (qkv, out, lse) =
+            (qkv.numbers_on(&self.backend)?, out.numbers_on(&self.backend)?, lse.numbers_on(&self.backend)?);
+        let (d_out, d_qkv) = (d_out.numbers_on(&self.backend)?, d_qkv.numbers_on(&self.backend)?);
+        let factors = factors.map(|factors| factors.numbers_on(&self.backend)).transpose()?;
+        let d_factors = d_factors.map(|d_factors| d_factors.numbers_on(&self.backend)).transpose()?;
         let mut run = || {
             let (qkv, out, lse, d_out) = (used(&qkv)?, used(&out)?, used(&lse)?, used(&d_out)?);
             let mut d_qkv = used(&d_qkv)?;
@@ -292,6 +300,14 @@ impl NativeAttention {
     pub fn close(&mut self) {
         self.plans = None;
     }
+}
+
+fn check_queue(what: &str, found: &Arc<CudaBackend>, expected: &Arc<CudaBackend>) -> napi::Result<()> {
+    if Arc::ptr_eq(found, expected) {
+        return Ok(());
+    }
+    let error = Error::new(Code::ArgumentOutOfRange, format!("{what} belongs to another GPU's queue."));
+    Err(to_js(&error.expected("all of one queue")))
 }
 
 /// A buffer's numbers, which nobody else may use meanwhile.
