@@ -98,7 +98,8 @@ export class SegmentAttention extends Resource {
   /**
    * Queues a forward attention.
    *
-   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for a buffer of another dtype, shorter than its shape, or given twice
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for a buffer of another dtype, shorter than its shape, given twice, or of
+   *   another GPU's queue
    */
   forward({ qkv, factors, scale = defaultScale, out, lse }: AttentionForward): void {
     this.assertOpen()
