@@ -10,7 +10,11 @@ import { type AttentionShape, SegmentAttention, shapeSchema } from './segment-at
 
 /** A point in a queue that knows when the GPU came by. */
 export interface Instant {
-  /** Milliseconds of the GPU's own clock from an earlier point to this one, once it has come by. */
+  /**
+   * Milliseconds of the GPU's own clock from an earlier point to this one, once it has come by.
+   *
+   * @throws {HmarRangeError} `ARGUMENT_OUT_OF_RANGE` for a point of another GPU's queue
+   */
   since(earlier: Instant): Promise<number>
 }
 

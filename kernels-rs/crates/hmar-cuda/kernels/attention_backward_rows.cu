@@ -30,7 +30,7 @@ __device__ __forceinline__ float dot(const Eight& a, const Eight& b) {
 
 // Grid: query tiles, heads, images. `rows [images, heads, tiles, ROW_NUMBERS, QUERIES]`; `progress`, `counters` in all, is
 // set to 0.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, 6)
     attention_backward_rows(const bf16* __restrict__ qkv, const bf16* __restrict__ out, const bf16* __restrict__ d_out,
                             const float* __restrict__ lse, const float* __restrict__ head_factors, float scale,
                             const QueryTile* __restrict__ tiles, int tokens, float* __restrict__ rows, int* progress,

@@ -29,6 +29,17 @@ __device__ __forceinline__ void arrive_at_block(uint32_t barrier, int rank) {
   asm volatile(
       "{.reg .b32 theirs;"
       "mapa.shared::cluster.u32 theirs, %0, %1;"
+      "mbarrier.arrive.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+
+// The same, after all that this thread has read and written, for the threads of the whole cluster: of what the copy engine
+// brings and the tensor cores read, there is no need, and in a loop of products it costs.
+__device__ __forceinline__ void release_to_block(uint32_t barrier, int rank) {
+  asm volatile(
+      "{.reg .b32 theirs;"
+      "mapa.shared::cluster.u32 theirs, %0, %1;"
       "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
       "r"(rank)
       : "memory");

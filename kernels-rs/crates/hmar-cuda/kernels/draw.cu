@@ -247,11 +247,11 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
   for (int token = threadIdx.x; token < vocabulary; token += blockDim.x) logits[token] = stage[staged<ITEMS>(token)];
 }
 
-#define DRAW(items, few)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(512)  draw_tokens_##items(                                           \
-      float* logits, const uint8_t* only, const DrawSettings* settings, uint32_t* tokens, float* confidence,        \
-      int positions, int vocabulary, int halves) {                                                                  \
-    draw<items, few>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);                         \
+#define DRAW(items, few)                                                                                       \
+  extern "C" __global__ void __launch_bounds__(512) draw_tokens_##items(                                       \
+      float* logits, const uint8_t* only, const DrawSettings* settings, uint32_t* tokens, float* confidence,   \
+      int positions, int vocabulary, int halves) {                                                             \
+    draw<items, few>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);               \
   }
 
 DRAW(4, 1)

@@ -579,7 +579,7 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
           sum = {sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w};
         }
         __syncwarp();
-        if (lane() < CLUSTER) arrive_at_block(place.free + from.slot * 8, lane());
+        if (lane() < CLUSTER) release_to_block(place.free + from.slot * 8, lane());
         finish(path, layer, own, row, output, ending, sum, residual(tile - layer.first, pair));
       }
       turn = after(turn, end - round, path.receivers);

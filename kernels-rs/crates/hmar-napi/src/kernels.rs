@@ -85,7 +85,7 @@ pub struct AttentionShape {
 #[napi]
 impl NativeQueue {
     /// Opens a GPU: `cuda:n`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn open(device: String) -> Promised<Arc<CudaBackend>, NativeQueue> {
         let open = move || match open_device(&device, Precision::Bf16, false, None)? {
             OnDevice::Cuda(backend) => Ok(backend),
@@ -97,7 +97,7 @@ impl NativeQueue {
     }
 
     /// So many zeros, in bfloat16 or float32.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn allocate(&self, bfloat16: bool, length: u32) -> napi::Result<NativeDeviceBuffer> {
         let backend = self.backend()?;
         let numbers = if bfloat16 {
@@ -110,7 +110,7 @@ impl NativeQueue {
     }
 
     /// Marks the end of what is queued.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn mark(&self) -> napi::Result<NativeInstant> {
         let backend = self.backend()?;
         let instant = Arc::new(backend.instant().map_err(|error| to_js(&error))?);
@@ -118,7 +118,7 @@ impl NativeQueue {
     }
 
     /// Plans an attention.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn plan_attention(&self, shape: AttentionShape) -> napi::Result<NativeAttention> {
         let backend = self.backend()?;
         let segments: Vec<_> = shape.segments.iter().map(|&length| length as usize).collect();
@@ -131,14 +131,14 @@ impl NativeQueue {
     }
 
     /// Waits until all that is queued is done.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn synchronize(&self) -> napi::Result<Promised<()>> {
         let backend = self.backend()?;
         Ok(start(move || backend.synchronize()))
     }
 
     /// Gives the GPU back.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.backend = None;
     }
@@ -151,7 +151,7 @@ impl NativeQueue {
 #[napi]
 impl NativeDeviceBuffer {
     /// Copies bfloat16 there.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn write_bfloat16(&self, data: Uint16Array) -> napi::Result<Promised<()>> {
         let (backend, numbers, data) = (self.backend.clone(), self.numbers()?, data.to_vec());
         Ok(start(move || match &mut *used(&numbers)? {
@@ -161,7 +161,7 @@ impl NativeDeviceBuffer {
     }
 
     /// Copies float32 there, rounded where the buffer is bfloat16.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn write_float32(&self, data: Float32Array) -> napi::Result<Promised<()>> {
         let (backend, numbers, data) = (self.backend.clone(), self.numbers()?, data.to_vec());
         Ok(start(move || match &mut *used(&numbers)? {
@@ -171,7 +171,7 @@ impl NativeDeviceBuffer {
     }
 
     /// All of it as float32.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn read(&self) -> napi::Result<Promised<Vec<f32>, Float32Array>> {
         let (backend, numbers) = (self.backend.clone(), self.numbers()?);
         let read = move || match &*used(&numbers)? {
@@ -188,7 +188,7 @@ impl NativeDeviceBuffer {
     }
 
     /// Sets every byte.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn fill(&self, byte: u8) -> napi::Result<()> {
         let numbers = self.numbers()?;
         let fill = || match &mut *used(&numbers)? {
@@ -199,7 +199,7 @@ impl NativeDeviceBuffer {
     }
 
     /// Frees it in the queue's order.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.numbers = None;
     }
@@ -207,15 +207,22 @@ impl NativeDeviceBuffer {
     fn numbers(&self) -> napi::Result<Arc<Mutex<Numbers>>> {
         self.numbers.clone().ok_or_else(|| closed("buffer"))
     }
+
+    /// Its numbers, for work in the queue of `backend`, which alone orders what happens to them.
+    fn numbers_on(&self, backend: &Arc<CudaBackend>) -> napi::Result<Arc<Mutex<Numbers>>> {
+        check_queue("A buffer", &self.backend, backend)?;
+        self.numbers()
+    }
 }
 
 #[napi]
 impl NativeInstant {
     /// Milliseconds from an earlier point to this one, once the GPU has come by.
-    #[napi]
-    pub fn milliseconds_since(&self, earlier: &NativeInstant) -> Promised<f64> {
+    #[napi(catch_unwind)]
+    pub fn milliseconds_since(&self, earlier: &NativeInstant) -> napi::Result<Promised<f64>> {
+        check_queue("An instant", &earlier.backend, &self.backend)?;
         let (backend, begin, end) = (self.backend.clone(), earlier.instant.clone(), self.instant.clone());
-        start(move || backend.milliseconds_between(&begin, &end))
+        Ok(start(move || backend.milliseconds_between(&begin, &end)))
     }
 }
 
@@ -223,7 +230,7 @@ impl NativeInstant {
 impl NativeAttention {
     /// Queues attention: `out` and, where it is given, `lse` of `qkv`. Scores are made with `factors`, a number a head, or
     /// without them with `scale`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn forward(
         &self,
         qkv: &NativeDeviceBuffer,
@@ -233,9 +240,9 @@ impl NativeAttention {
         lse: Option<ClassInstance<'_, NativeDeviceBuffer>>,
     ) -> napi::Result<()> {
         let Plans { forward, .. } = self.plans.as_ref().ok_or_else(|| closed("attention"))?;
-        let (qkv, out) = (qkv.numbers()?, out.numbers()?);
-        let factors = factors.map(|factors| factors.numbers()).transpose()?;
-        let lse = lse.map(|lse| lse.numbers()).transpose()?;
+        let (qkv, out) = (qkv.numbers_on(&self.backend)?, out.numbers_on(&self.backend)?);
+        let factors = factors.map(|factors| factors.numbers_on(&self.backend)).transpose()?;
+        let lse = lse.map(|lse| lse.numbers_on(&self.backend)).transpose()?;
         let run = || {
             let (qkv, mut out) = (used(&qkv)?, used(&out)?);
             let factors = factors.as_ref().map(used).transpose()?;
@@ -251,7 +258,7 @@ impl NativeAttention {
     }
 
     /// Queues the gradients of what `forward` made, given that of `out`: of `qkv` and, where it is given, of `factors`.
-    #[napi]
+    #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments, reason = "each a buffer of its own")]
     pub fn backward(
         &mut self,
@@ -265,10 +272,11 @@ impl NativeAttention {
         d_factors: Option<ClassInstance<'_, NativeDeviceBuffer>>,
     ) -> napi::Result<()> {
         let plans = self.plans.as_mut().ok_or_else(|| closed("attention"))?;
-        let (qkv, out, lse) = (qkv.numbers()?, out.numbers()?, lse.numbers()?);
-        let (d_out, d_qkv) = (d_out.numbers()?, d_qkv.numbers()?);
-        let factors = factors.map(|factors| factors.numbers()).transpose()?;
-        let d_factors = d_factors.map(|d_factors| d_factors.numbers()).transpose()?;
+        let (qkv, out, lse) =
+            (qkv.numbers_on(&self.backend)?, out.numbers_on(&self.backend)?, lse.numbers_on(&self.backend)?);
+        let (d_out, d_qkv) = (d_out.numbers_on(&self.backend)?, d_qkv.numbers_on(&self.backend)?);
+        let factors = factors.map(|factors| factors.numbers_on(&self.backend)).transpose()?;
+        let d_factors = d_factors.map(|d_factors| d_factors.numbers_on(&self.backend)).transpose()?;
         let mut run = || {
             let (qkv, out, lse, d_out) = (used(&qkv)?, used(&out)?, used(&lse)?, used(&d_out)?);
             let mut d_qkv = used(&d_qkv)?;
@@ -288,10 +296,18 @@ impl NativeAttention {
     }
 
     /// Frees the plans.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.plans = None;
     }
+}
+
+fn check_queue(what: &str, found: &Arc<CudaBackend>, expected: &Arc<CudaBackend>) -> napi::Result<()> {
+    if Arc::ptr_eq(found, expected) {
+        return Ok(());
+    }
+    let error = Error::new(Code::ArgumentOutOfRange, format!("{what} belongs to another GPU's queue."));
+    Err(to_js(&error.expected("all of one queue")))
 }
 
 /// A buffer's numbers, which nobody else may use meanwhile.

@@ -111,7 +111,7 @@ impl NativeModel {
     }
 
     /// A digest that tells its weights from those of other models, 64 hexadecimal digits.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn fingerprint(&self) -> napi::Result<Promised<String>> {
         let model = self.open()?;
         Ok(start(move || on_device!(&model, model => model.fingerprint().map(str::to_owned))))

@@ -183,8 +183,8 @@ impl Plan {
         };
         let launch = backend.launch(kind.name, self.starts.len() - 1, kind.threads)?.shared(kind.shared());
         let launch = launch.overlapping().value(query_map).value(key_map).value(key_map).value(arguments);
-        // SAFETY: of the maps' columns those of queries, keys and values are read, which there are; items name assignments, and those rows, that there are; `Inputs` has looked
-        // at all lengths.
+        // SAFETY: of the maps' columns those of queries, keys and values are read, which there are; items name
+        // assignments, and those rows, that there are; `Inputs` has looked at all lengths.
         unsafe { launch.submit() }
     }
 }
