@@ -109,7 +109,7 @@ async function generate(options: Options, context: Context): Promise<void> {
 
   output.result(
     { pictures, sheet: sheetFile, seed: seed.toString(), schedule, milliseconds },
-    `Wrote ${pictures.length} pictures to ${join(out, '/')} in ${formatMilliseconds(milliseconds)}, with seed ${seed}.`,
+    `Wrote ${pictures.length === 1 ? 'one picture' : `${pictures.length} pictures`} to ${join(out, '/')} in ${formatMilliseconds(milliseconds)}, with seed ${seed}.`,
   )
 }
 
