@@ -1,6 +1,7 @@
 import type { Hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, open, rename, rm, stat, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { HmarError } from '@hmar/core'
 
 import { unwritable } from './hub-error.js'
@@ -109,7 +110,8 @@ export class UnfinishedFile {
   }
 
   async #checkRoom(): Promise<void> {
-    const { bavail, bsize } = await statfs(this.path)
+    // The folder's: a faster download of the same file may have given it its name by now.
+    const { bavail, bsize } = await statfs(dirname(this.path))
     const [free, missing] = [bavail * bsize, this.remote.bytes - this.#bytes]
     if (free < missing) throw unwritable(this.path, `${free} bytes are free, ${missing} are to come`)
   }
