@@ -3,18 +3,18 @@ import { expect, it } from 'vitest'
 import { parseOptions } from './options.js'
 
 it('measures on the CPU unless told otherwise', () => {
-  expect(parseOptions([], '/root')).toMatchObject({
+  expect(parseOptions([], '/repository')).toMatchObject({
     device: 'cpu',
     models: undefined,
     quick: false,
     resume: false,
-    out: '/root/bench/results',
+    out: '/repository/bench/results',
   })
 })
 
 it('takes models in the order they are given', () => {
   const words = ['--device', 'cuda', '--model', 'd24-512', '--model', 'd16', '--quick', '--resume']
-  expect(parseOptions(words, '/root')).toMatchObject({
+  expect(parseOptions(words, '/repository')).toMatchObject({
     device: 'cuda',
     models: ['d24-512', 'd16'],
     quick: true,
@@ -30,5 +30,5 @@ it.each([
   ['--slow'],
   ['--help'],
 ])('has nothing to measure for %s %s', (...words) => {
-  expect(parseOptions(words, '/root')).toBeUndefined()
+  expect(parseOptions(words, '/repository')).toBeUndefined()
 })
