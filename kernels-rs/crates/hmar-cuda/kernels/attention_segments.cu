@@ -309,8 +309,8 @@ struct Group {
     }
   }
 
-  // Queries come to registers; their place is free again.
-  __device__ __forceinline__ void take_queries(int slot, int head) {
+  // Queries come to registers; their place is free again. Returns the head's factor, infinity where scores have no bound.
+  __device__ __forceinline__ float take_queries(int slot, int head) {
     const bf16* tile = shared.queries[group][slot];
     int lane = threadIdx.x % 32, row = threadIdx.x % GROUP / 32 * 16 + lane % 16;
 #pragma unroll
@@ -318,25 +318,27 @@ struct Group {
       load_tiles(queries[k], tile + row * WIDTH + ((k * 2 + lane / 16) ^ row % 8) * 8);
     __syncwarp();
     if (lane == 0) arrive(shared_address(&shared.query_empty[group][slot]));
+    float factor = INFINITY, factors[2] = {attention.scale, attention.scale};
+    if (attention.factors != nullptr) {
+      factor = attention.factors[head];
+      float squares[2] = {};
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float factor = attention.scale;
-      if (attention.factors != nullptr) {
-        float squares = 0;
-#pragma unroll
-        for (int k = 0; k < WIDTH / 16; k++)
-          squares += sum_of_squares(queries[k][half]) + sum_of_squares(queries[k][half + 2]);
-        squares += __shfl_xor_sync(0xffffffffu, squares, 1);
-        squares += __shfl_xor_sync(0xffffffffu, squares, 2);
-        factor = attention.factors[head] * inverse_norm(squares);
+      for (int i = 0; i < WIDTH / 8; i++) {
+        squares[0] += sum_of_squares(queries[i / 2][i % 2 * 2]);
+        squares[1] += sum_of_squares(queries[i / 2][i % 2 * 2 + 1]);
       }
-      uint32_t by = split(factor * LOG2_E);
 #pragma unroll
-      for (int k = 0; k < WIDTH / 16; k++) {
-        queries[k][half] = scaled(queries[k][half], by);
-        queries[k][half + 2] = scaled(queries[k][half + 2], by);
+      for (int distance = 1; distance < 4; distance *= 2) {
+        squares[0] += __shfl_xor_sync(0xffffffffu, squares[0], distance);
+        squares[1] += __shfl_xor_sync(0xffffffffu, squares[1], distance);
       }
+      factors[0] = factor * inverse_norm(squares[0]);
+      factors[1] = factor * inverse_norm(squares[1]);
     }
+    uint32_t by[2] = {split(factors[0] * LOG2_E), split(factors[1] * LOG2_E)};
+#pragma unroll
+    for (int i = 0; i < WIDTH / 4; i++) queries[i / 4][i % 4] = scaled(queries[i / 4][i % 4], by[i % 2]);
+    return factor;
   }
 
   // Starts the products of the queries with the next stage's keys.
@@ -486,7 +488,7 @@ struct Group {
     int lane = threadIdx.x % 4;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      float sum = out[4 * (WIDTH / 8) + 2 * half], inverse = 1.0f / sum;
+      float sum = out[4 * (WIDTH / 8) + 2 * half], inverse = __fdividef(1.0f, sum);
       int row = task.first + row_in_tile() + half * 8;
       bool there = row < task.end;
       row -= attention.out_start;
@@ -516,12 +518,11 @@ struct Group {
       wait_at(shared_address(&shared.query_full[group][slot]), item >> 1 & 1);
       Task task = shared.tasks[group][slot];
       sight = look(task);
-      take_queries(slot, task.head);
+      float factor = take_queries(slot, task.head);
       int own = uniform(task.first < task.end ? (task.key_end - task.key_start + TILE - 1) / TILE : 0);
       pass(task.before);
       if (own > 0) {
-        bool shifted = attention.factors == nullptr || attention.factors[task.head] > LARGEST_UNSHIFTED;
-        if (shifted) {
+        if (factor > LARGEST_UNSHIFTED) {
           largest[0] = largest[1] = -1e30f;
           attend_shifted(task, own);
         } else {

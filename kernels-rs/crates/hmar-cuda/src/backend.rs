@@ -34,7 +34,7 @@ pub struct CudaBackend {
     pub(crate) batch_invariant: bool,
     images_at_once: usize,
     pub(crate) profile: Profile,
-    /// Where attention is planned on the host: its plans.
+    /// Plans of attention, where it may follow them.
     pub(crate) attention_plans: Option<attention::Plans>,
     scratch: Mutex<CudaBuffer<u8>>,
     /// For products of many rows, where it is installed.
@@ -56,7 +56,7 @@ impl CudaBackend {
             batch_invariant: false,
             images_at_once: IMAGES_AT_ONCE,
             profile: Profile::default(),
-            attention_plans: None,
+            attention_plans: Some(attention::Plans::default()),
             scratch: Mutex::new(CudaBuffer::zeroed(&context, SCRATCH)?),
             library: Library::open(&context)?,
             staging: Arc::new(Staging::new(context.clone())),
@@ -80,11 +80,11 @@ impl CudaBackend {
         self
     }
 
-    /// Lets attention at head width 64 in bfloat16 follow a plan made on the host, by the kernels of
-    /// [`AttentionForward`](crate::AttentionForward) on Hopper.
+    /// Has attention at head width 64 in bfloat16 made as on GPUs before Hopper, which do not have the kernels of
+    /// [`AttentionForward`](crate::AttentionForward).
     #[must_use]
-    pub fn with_planned_attention(mut self) -> Self {
-        self.attention_plans = Some(attention::Plans::default());
+    pub fn without_planned_attention(mut self) -> Self {
+        self.attention_plans = None;
         self
     }
 

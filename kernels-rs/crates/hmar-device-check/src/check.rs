@@ -97,8 +97,8 @@ pub struct Ctx {
     pub cpu: CpuBackend,
     float32: CudaBackend,
     bfloat16: CudaBackend,
-    /// The GPU in bfloat16, its attention planned on the host.
-    pub planned: CudaBackend,
+    /// The GPU in bfloat16 with the attention of GPUs before Hopper.
+    pub unplanned: CudaBackend,
     /// Measure times as well.
     pub timed: bool,
 }
@@ -122,7 +122,7 @@ impl Ctx {
             cpu: CpuBackend::new(None)?,
             float32: CudaBackend::open(ordinal, Precision::F32)?,
             bfloat16: CudaBackend::open(ordinal, Precision::Bf16)?,
-            planned: CudaBackend::open(ordinal, Precision::Bf16)?.with_planned_attention(),
+            unplanned: CudaBackend::open(ordinal, Precision::Bf16)?.without_planned_attention(),
             timed,
         })
     }

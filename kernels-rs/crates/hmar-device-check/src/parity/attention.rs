@@ -70,9 +70,10 @@ pub fn checks() -> Vec<Check> {
         cases.push(Case::whole(2, rows, 1, width, false));
     }
     let narrow = cases.iter().filter(|case| case.head_width == 64).cloned();
-    let planned: Vec<_> = narrow
+    let unplanned: Vec<_> = narrow
         .map(|case| {
-            Check::new(format!("attention planned, {}", case.name()), move |ctx| parity(&ctx.planned, &case))
+            let name = format!("attention unplanned, {}", case.name());
+            Check::new(name, move |ctx| parity(&ctx.unplanned, &case))
         })
         .collect();
     let checks = cases.into_iter().flat_map(|case| {
@@ -90,14 +91,14 @@ pub fn checks() -> Vec<Check> {
         .chain([Case::whole(16, 256, 1, 640, false)])
         .chain([Case::cached(2, 424..680, 680, 16), Case::cached(2, 5355..9451, 9451, 24)]);
     let timed = real.flat_map(|case| {
-        [("timed", false), ("planned, timed", true)].map(|(how, planned)| {
+        [("timed", true), ("unplanned, timed", false)].map(|(how, planned)| {
             let case = case.clone();
             Check::new(format!("attention {how}, {}", case.name()), move |ctx| {
-                timed(ctx, if planned { &ctx.planned } else { ctx.gpu(Precision::Bf16) }, &case)
+                timed(ctx, if planned { ctx.gpu(Precision::Bf16) } else { &ctx.unplanned }, &case)
             })
         })
     });
-    checks.chain(planned).chain(timed).collect()
+    checks.chain(unplanned).chain(timed).collect()
 }
 
 /// A case's inputs on the GPU.
