@@ -13,7 +13,7 @@ export type { SamplerLoadOptions } from './load-options.js'
 export type { DecodeProgress, GenerateProgress, PassProgress } from './progress.js'
 export type { GenerateResult, Timings } from './result.js'
 export type { BatchOptions, GenerateOptions, Keep, KeptPixels, SampleOptions } from './sample-options.js'
-export { HmarSampler, type Reproduction, type RestoreOptions } from './sampler.js'
+export { HmarSampler, type ReproduceOptions, type Reproduction, type RestoreOptions } from './sampler.js'
 export {
   type CallOptions,
   type ForkOptions,

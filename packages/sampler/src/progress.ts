@@ -1,6 +1,8 @@
 import type { NativeGenerateEvent } from '@hmar/native/binding'
 import type { Plan } from '@hmar/scheduler'
 
+import type { ImageEvent, PassEvent } from './stream.js'
+
 interface BatchProgress {
   /** The batch's first image, counted within the call. */
   readonly firstImage: number
@@ -38,4 +40,13 @@ export function describeProgress(event: NativeGenerateEvent, plan: Plan, count: 
   const { scale, kind: passKind } = plan.passes[pass]!
   const fraction = (firstImage + (images * (pass + 1)) / (passes + 1)) / count
   return { kind, firstImage, images, pass, passes, scale, passKind, fraction }
+}
+
+/** Tells the events of a stream of one image, without its previews, in the same terms. */
+export function progressOf(event: PassEvent | ImageEvent): GenerateProgress {
+  const { fraction } = event
+  if (event.kind === 'image') return { kind: 'decode', firstImage: event.index, images: 1, fraction }
+  const { firstImage, index, passes, pass } = event
+  const { scale, kind: passKind } = pass
+  return { kind: 'pass', firstImage, images: 1, pass: index, passes, scale, passKind, fraction }
 }

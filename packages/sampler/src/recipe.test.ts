@@ -3,6 +3,7 @@ import { HmarImage, readRecipe } from '@hmar/tokenizer'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import { keepOutside } from './keep-mask.js'
+import type { GenerateProgress } from './progress.js'
 import { HmarSampler } from './sampler.js'
 
 let sampler: HmarSampler
@@ -90,6 +91,16 @@ describe('a recipe', () => {
 })
 
 describe('reproduce', () => {
+  it('tells how far it is, as generate does', async () => {
+    const how = { labels: [3], seed: 4 }
+    const [generating, reproducing] = [[] as GenerateProgress[], [] as GenerateProgress[]]
+    const { images } = await sampler.generate({ ...how, onProgress: (event) => generating.push(event) })
+    const recipe = await sampler.recipe(images[0]!)
+    await sampler.reproduce(recipe, { onProgress: (event) => reproducing.push(event) })
+    expect(reproducing).toEqual(generating)
+    expect(reproducing.at(-1)).toMatchObject({ kind: 'decode', fraction: 1 })
+  })
+
   it('says when the picture is another', async () => {
     const recipe = await sampler.recipe((await sampler.generate({ labels: [3] })).images[0]!)
     const other = { ...recipe, pixels: '0'.repeat(64) }

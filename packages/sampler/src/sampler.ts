@@ -25,7 +25,7 @@ import {
 } from './edit.js'
 import { keepMaskSchema } from './keep-mask.js'
 import { checkFit, isModel, isTokenizer, loadSchema, type SamplerLoadOptions } from './load-options.js'
-import { describeProgress } from './progress.js'
+import { describeProgress, type GenerateProgress, progressOf } from './progress.js'
 import { checkWeights, digestOf, keepOf, type Making, recipeOf } from './recipe.js'
 import { type GenerateResult, splitResult } from './result.js'
 import {
@@ -46,6 +46,12 @@ import { type StreamEvent, type StreamOptions, streamBatch } from './stream.js'
 export interface RestoreOptions extends CallOptions {
   /** The functions by which its schedule chooses positions, by their names. */
   readonly functions?: Readonly<Record<string, ScorePositions>> | undefined
+}
+
+/** How to make a picture again. */
+export interface ReproduceOptions extends RestoreOptions {
+  /** Called after every pass, and when the picture is there. What it throws ends the call. */
+  readonly onProgress?: ((progress: GenerateProgress) => void) | undefined
 }
 
 /** A picture that was made again. */
@@ -257,11 +263,14 @@ export class HmarSampler extends Resource {
    *
    * @throws as {@link fromRecipe}; {HmarError} `CLOSED`
    */
-  async reproduce(recipe: unknown, { functions, signal }: RestoreOptions = {}): Promise<Reproduction> {
+  async reproduce(recipe: unknown, options: ReproduceOptions = {}): Promise<Reproduction> {
     const { pixels } = parseRecipe(recipe)
-    const options = await this.fromRecipe(recipe, functions)
-    for await (const event of this.stream({ ...options, previews: false, signal })) {
-      if (event.kind !== 'image') continue
+    const { functions, signal, onProgress } = options
+    const making = await this.fromRecipe(recipe, functions)
+    for await (const event of this.stream({ ...making, previews: false, signal })) {
+      if (event.kind === 'preview') continue
+      onProgress?.(progressOf(event))
+      if (event.kind === 'pass') continue
       const { image, tokens } = event
       return { image, tokens, identical: digestOf(image) === pixels }
     }

@@ -46,8 +46,8 @@ async function reproduce(file: string, options: Options, context: Context): Prom
     })
   const { recipe, pixels } = await readSource(file)
   await using sampler = await loadSampler(options, context)
-  const { image, identical } = await output.withProgress('reproducing', () =>
-    sampler.reproduce(recipe, { signal }),
+  const { image, identical } = await output.withProgress('reproducing', ({ update }) =>
+    sampler.reproduce(recipe, { signal, onProgress: ({ fraction }) => update(fraction, '') }),
   )
   if (options.out !== undefined) await writePicture(sampler, image, options.out)
 
