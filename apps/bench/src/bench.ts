@@ -1,17 +1,18 @@
 import { join } from 'node:path'
 
 import { type BenchModel, benchModels, casesOf, defaultModels, repetitions, roundsOf } from './cases.js'
+import { commandLine } from './command-line.js'
 import { formatTime } from './format.js'
+import type { GenerationOptions } from './generation-command.js'
 import { describeCommit, describeHost } from './host.js'
 import { measureOpening, type Opening } from './opening.js'
-import { type BenchOptions, commandLine } from './options.js'
 import { type CaseResult, isMeasured, type Results, type SkippedCase, withComparisons } from './results.js'
 import { readEarlier, writeResults } from './results-file.js'
 import { measureInRounds } from './rounds.js'
 import { weightsFolder } from './weights-folder.js'
 
 /** Measures what was asked for, model by model; what is measured is written at once. */
-export async function bench(options: BenchOptions, root: string): Promise<void> {
+export async function bench(options: GenerationOptions, root: string): Promise<void> {
   const { device, quick, threads } = options
   const host = describeHost(device)
   const head = {
@@ -31,7 +32,7 @@ export async function bench(options: BenchOptions, root: string): Promise<void> 
     await writeResults(file, results)
   }
 
-  const models = options.models ?? defaultModels(device, quick)
+  const models = options.model ?? defaultModels(device, quick)
   const folderOf = (model: BenchModel) => weightsFolder(model, device, options.weights)
   for (const model of models.filter((name) => !isOf(name, results.cases))) {
     const setting = { ...repetitions(model, device, quick), folder: await folderOf(model), threads }

@@ -1,34 +1,24 @@
 import { HmarError } from '@hmar/core'
+import { CommanderError } from 'commander'
 
 import { bench } from './bench.js'
 import { compare } from './compare/compare.js'
-import { help as compareHelp, parseOptions as parseCompareOptions } from './compare/options.js'
-import { benchKernels, parseKernelOptions } from './kernels/bench-kernels.js'
-import { help, parseOptions } from './options.js'
+import { benchKernels } from './kernels/bench-kernels.js'
+import { createProgram } from './program.js'
 import { root } from './root.js'
 
+const program = createProgram(root, {
+  generation: (options) => bench(options, root),
+  kernels: (options) => benchKernels(options, root),
+  compare: (options) => compare(options, root),
+})
 try {
-  await run(process.argv.slice(2))
+  await program.parseAsync()
 } catch (error) {
-  if (!HmarError.isInstance(error)) throw error
-  console.error(error.message)
-  process.exitCode = 1
-}
-
-async function run(words: readonly string[]): Promise<void> {
-  if (words[0] === 'compare') {
-    const options = parseCompareOptions(words.slice(1), root)
-    return options ? compare(options, root) : explain(compareHelp, words)
-  }
-  if (words[0] === 'kernels') {
-    const options = parseKernelOptions(words.slice(1), root)
-    return options ? benchKernels(options, root) : explain(help, words)
-  }
-  const options = parseOptions(words, root)
-  return options ? bench(options, root) : explain(help, words)
-}
-
-function explain(text: string, words: readonly string[]): void {
-  console.log(text)
-  process.exitCode = words.includes('--help') ? 0 : 2
+  // Commander has printed its own message, or the help that was asked for.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode && 2
+  else if (HmarError.isInstance(error)) {
+    console.error(error.message)
+    process.exitCode = 1
+  } else throw error
 }

@@ -2,14 +2,14 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { synthesizeCheckpoint } from '@hmar/native'
 
+import { commandLine } from '../command-line.js'
 import { formatMemory, formatTime } from '../format.js'
 import { describeCommit, describeHost, fileName } from '../host.js'
-import { commandLine } from '../options.js'
+import type { CompareOptions } from './command.js'
 import { type CompareCase, type Pair, pairUp } from './comparison.js'
 import { readDeviceCheck } from './device-check.js'
 import { measureSize } from './measure.js'
-import type { CompareOptions } from './options.js'
-import { writeComparison } from './results.js'
+import { writeComparison } from './results-file.js'
 import { defaultBatches, defaultSizes, type SizeName, sizes } from './sizes.js'
 
 /** Compares HMAR with VAR; what is measured is written size by size. */
@@ -39,12 +39,12 @@ export async function compare(options: CompareOptions, root: string): Promise<vo
     `Node ${process.versions.node}`,
   ]
   const cases: CompareCase[] = []
-  for (const size of options.sizes ?? defaultSizes(device)) {
+  for (const size of options.size ?? defaultSizes(device)) {
     const folders = {
       hmar: await weights(size, 'hmar', options),
       var: await weights(size, 'var', options),
     }
-    const batches = options.batches ?? defaultBatches(device, size)
+    const batches = options.batch ?? defaultBatches(device, size)
     const repetitions = device === 'cuda' ? { warmup: 3, repeats: 10 } : { warmup: 1, repeats: 3 }
     const dtype = device === 'cuda' ? 'bf16' : 'f32'
     const setting = { folders, device, dtype, threads, batches, gpu: gpu?.name, ...repetitions } as const

@@ -1,9 +1,4 @@
-import { mkdir } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { writeFileAtomically } from '@hmar/native'
-
 import type { Pair } from './comparison.js'
-import { renderComparison } from './report.js'
 
 /** Everything a comparison found. */
 export interface ComparisonResults {
@@ -16,11 +11,4 @@ export interface ComparisonResults {
   /** Drivers, versions. */
   readonly software: string
   readonly pairs: readonly Pair[]
-}
-
-/** Writes the JSON and the page. */
-export async function writeComparison(file: string, results: ComparisonResults): Promise<void> {
-  await mkdir(dirname(file), { recursive: true })
-  await writeFileAtomically(`${file}.json`, `${JSON.stringify(results, null, 2)}\n`)
-  await writeFileAtomically(`${file}.html`, renderComparison(results))
 }

@@ -1,38 +1,17 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { DeviceQueue, writeFileAtomically } from '@hmar/native'
 
+import { commandLine } from '../command-line.js'
 import { peakOf } from '../floor.js'
 import { formatPercent, formatTime } from '../format.js'
 import { describeCommit, describeHost } from '../host.js'
-import { commandLine } from '../options.js'
 import { type KernelCase, kernelCases } from './cases.js'
+import type { KernelOptions } from './command.js'
 import { measureOurs } from './ours.js'
 import { measurePeers } from './peers.js'
 import { renderKernels } from './report.js'
 import { capOf, type KernelResult, type KernelResults, withSpeedups } from './results.js'
-
-/** What was asked for. */
-export interface KernelOptions {
-  readonly quick: boolean
-  readonly out: string
-}
-
-/** Undefined where the words make no sense. */
-export function parseKernelOptions(words: readonly string[], root: string): KernelOptions | undefined {
-  try {
-    return parseArgs({
-      args: [...words],
-      options: {
-        quick: { type: 'boolean', default: false },
-        out: { type: 'string', default: join(root, 'bench/results') },
-      },
-    }).values
-  } catch {
-    return undefined
-  }
-}
 
 /** Times attention over pyramids beside PyTorch's ways to do it, on the first GPU; writes JSON and a page. */
 export async function benchKernels({ quick, out }: KernelOptions, root: string): Promise<void> {
