@@ -17,6 +17,6 @@ export type {
 export type { HmarServerOptions, Limits } from './options.js'
 export { hmarServer } from './plugin.js'
 export type { BranchRequest, EditRequest, GenerateRequest } from './requests.js'
-export type { ModelDescription, ModelsAnswer } from './routes/models.js'
+export type { LabelsAnswer, ModelDescription, ModelsAnswer } from './routes/models.js'
 export { type ErrorBody, ServerError, type ServerErrorCode } from './server-error.js'
 export type { HmarService, ServiceState } from './service.js'

@@ -1,4 +1,4 @@
-import type { ErrorBody, ModelsAnswer, ServerEvent } from '@hmar/server'
+import type { ErrorBody, LabelsAnswer, ModelsAnswer, ServerEvent } from '@hmar/server'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 
 /** What the server refused, in its words. */
@@ -9,17 +9,14 @@ export class Refusal extends Error {
 }
 
 /** A class that a search found. */
-export interface FoundLabel {
-  readonly label: number
-  readonly names: readonly string[]
-}
+export type FoundLabel = LabelsAnswer['labels'][number]
 
 export const readModels = (): Promise<ModelsAnswer> => getJson('/api/models')
 
 /** Labels by name. */
 export async function searchLabels(model: string, text: string): Promise<readonly FoundLabel[]> {
   const query = new URLSearchParams({ search: text, limit: '40' })
-  const { labels } = await getJson<{ labels: FoundLabel[] }>(`/api/models/${model}/labels?${query}`)
+  const { labels } = await getJson<LabelsAnswer>(`/api/models/${model}/labels?${query}`)
   return labels
 }
 

@@ -1,5 +1,5 @@
 import type { ModelConfig, TokenizerConfig } from '@hmar/core'
-import { type ModelArithmetic, searchLabels } from '@hmar/model'
+import { type FoundLabel, type ModelArithmetic, searchLabels } from '@hmar/model'
 import { Schedule, type ScheduleData } from '@hmar/scheduler'
 import type { FastifyInstance } from 'fastify'
 
@@ -24,7 +24,7 @@ export function addModelRoutes(app: FastifyInstance, service: Service): void {
 
   app.get<OfModel>('/models/:model', async ({ params }) => describe(service.queue(params.model)))
 
-  app.get<OfModel>('/models/:model/labels', async ({ params, query }) => {
+  app.get<OfModel>('/models/:model/labels', async ({ params, query }): Promise<LabelsAnswer> => {
     const { search, limit } = parse(LabelsQuery, query)
     return { labels: searchLabels(search, service.queue(params.model).sampler.model.config, limit) }
   })
@@ -63,6 +63,11 @@ export interface ModelDescription {
 export interface ModelsAnswer {
   readonly models: readonly ModelDescription[]
   readonly limits: Limits
+}
+
+/** The classes that a search found. */
+export interface LabelsAnswer {
+  readonly labels: readonly FoundLabel[]
 }
 
 const describe = ({ name, sampler }: ModelQueue): ModelDescription => ({
