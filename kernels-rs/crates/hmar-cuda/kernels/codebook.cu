@@ -1,14 +1,16 @@
 // Codes and their vectors, and φ's blend (2.4).
 #include "common.cuh"
 
-extern "C" __global__ void look_up(const float* __restrict__ codebook, const uint32_t* __restrict__ tokens,
+extern "C" __global__ void look_up(const float* __restrict__ codebook, const uint32_t* tokens,
                                    float* __restrict__ out, int width, int length) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < length) out[i] = codebook[(size_t)tokens[i / width] * width + i % width];
 }
 
 // φ = (input + convolved)/2: stored (0), added (1) or subtracted (2).
 extern "C" __global__ void blend_phi(const float* input, const float* convolved, float* out, int blend, int length) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= length) return;
   float phi = 0.5f * input[i] + 0.5f * convolved[i];

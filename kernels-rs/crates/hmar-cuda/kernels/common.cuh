@@ -41,3 +41,9 @@ __device__ __forceinline__ void let_next_start() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
+
+// For a short kernel, of which nothing but its start can overlap with others.
+__device__ __forceinline__ void start_early() {
+  wait_for_earlier();
+  let_next_start();
+}

@@ -216,6 +216,7 @@ __device__ void draw(float* logits, const uint8_t* only, const DrawSettings* set
   __shared__ int drawn;
   int turn = 0;
   int place = blockIdx.x;
+  start_early();
   if (only != nullptr && only[place] == 0) return;
   const DrawSettings settings = *settings_on_device;
   size_t other_half = (size_t)gridDim.x * vocabulary;

@@ -16,18 +16,20 @@ extern "C" __global__ void add_to_each(const float* __restrict__ addend, float* 
 }
 
 // The first scale: a class's embedding and the start, in every row.
-extern "C" __global__ void embed_start(const float* __restrict__ classes, const uint32_t* __restrict__ slots,
+extern "C" __global__ void embed_start(const float* classes, const uint32_t* slots,
                                        const float* __restrict__ start, float* __restrict__ out, int row_length, int width,
                                        int length) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < length) out[i] = classes[(size_t)slots[i / row_length] * width + i % width] + start[i % row_length];
 }
 
 // A later scale: its embedded latent, position and, where masked, the mask's embedding; the same in both halves. A block
 // a row of the output.
-extern "C" __global__ void embed_scale(const float* __restrict__ embedded, const float* __restrict__ positional,
-                                       const uint8_t* __restrict__ mask, const float* __restrict__ mask_embedding,
+extern "C" __global__ void embed_scale(const float* embedded, const float* __restrict__ positional,
+                                       const uint8_t* mask, const float* __restrict__ mask_embedding,
                                        float* __restrict__ out, int images, int width, int per_sequence, int at) {
+  start_early();
   int position = blockIdx.x, sequence = blockIdx.y;
   int row = sequence % images * gridDim.x + position;
   bool masked = mask != nullptr && mask[row] != 0;
@@ -45,9 +47,10 @@ extern "C" __global__ void embed_scale(const float* __restrict__ embedded, const
 constexpr int TOGETHER = 16;
 
 // `out = input · weightᵀ` for few inputs, in float32: a thread an output of TOGETHER rows.
-extern "C" __global__ void project(const float* __restrict__ input, const float* __restrict__ weight,
+extern "C" __global__ void project(const float* input, const float* __restrict__ weight,
                                    float* __restrict__ out, int rows, int inputs, int outputs) {
   extern __shared__ __align__(16) float some[];  // by input, then by row
+  start_early();
   int first = blockIdx.x * TOGETHER, output = blockIdx.y * blockDim.x + threadIdx.x;
   for (int i = threadIdx.x; i < inputs * TOGETHER; i += blockDim.x) {
     int row = first + i / inputs;

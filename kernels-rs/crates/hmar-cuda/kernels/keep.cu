@@ -58,6 +58,7 @@ __device__ __forceinline__ void split(const float* confidence, int positions, in
 // Of the masked positions, leaves the least confident ones masked.
 extern "C" __global__ void __launch_bounds__(512) keep_least_confident(const float* confidence, uint8_t* mask,
                                                                          const DrawSettings* settings, int positions) {
+  start_early();
   confidence += (size_t)blockIdx.x * positions;
   mask += (size_t)blockIdx.x * positions;
   auto masked = [&](int position) { return mask[position] != 0; };
@@ -69,6 +70,7 @@ extern "C" __global__ void __launch_bounds__(512) keep_least_confident(const flo
 // Of the positions that are not masked, masks the least confident ones, never those of infinite confidence.
 extern "C" __global__ void __launch_bounds__(512) open_least_confident(const float* confidence, uint8_t* mask,
                                                                          const DrawSettings* settings, int positions) {
+  start_early();
   confidence += (size_t)blockIdx.x * positions;
   mask += (size_t)blockIdx.x * positions;
   auto committed = [&](int position) { return mask[position] == 0 && confidence[position] != INFINITY; };
@@ -79,6 +81,7 @@ extern "C" __global__ void __launch_bounds__(512) open_least_confident(const flo
 
 // out += ln(input), element by element.
 extern "C" __global__ void add_logarithm(const float* input, float* out, int length) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < length) out[i] = (float)(out[i] + log((double)input[i]));
 }
@@ -86,6 +89,7 @@ extern "C" __global__ void add_logarithm(const float* input, float* out, int len
 // Copies the tokens of a scale to their place in the images' maps.
 extern "C" __global__ void store_tokens(const uint32_t* tokens, uint32_t* maps, int positions, int stride, int at,
                                         int count) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < count) maps[(size_t)(i / positions) * stride + at + i % positions] = tokens[i];
 }

@@ -19,8 +19,9 @@ __device__ __forceinline__ Taps cubic_taps(int position, int input, int output) 
 }
 
 // Bicubic enlargement of `input [images, cells, cells, width]` to `out [images, side, side, width]`.
-extern "C" __global__ void enlarge(const float* __restrict__ input, float* __restrict__ out, int cells, int side,
+extern "C" __global__ void enlarge(const float* input, float* out, int cells, int side,
                                    int width, int length) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= length) return;
   if (cells == side) {
@@ -42,8 +43,9 @@ extern "C" __global__ void enlarge(const float* __restrict__ input, float* __res
 }
 
 // Averages of the grid's cells: stored, or, with a mask, added where it is not set.
-extern "C" __global__ void area_pool(const float* __restrict__ input, const uint8_t* __restrict__ visible_in,
-                                     float* __restrict__ out, int cells, int side, int width, int length) {
+extern "C" __global__ void area_pool(const float* input, const uint8_t* visible_in,
+                                     float* out, int cells, int side, int width, int length) {
+  start_early();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= length) return;
   int cell = i / width;

@@ -19,7 +19,7 @@ pub(crate) fn embed_start(
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let (row_length, length) = (rows.per_sequence * width, rows.count() * width);
-    let launch = backend.launch("embed_start", length.div_ceil(THREADS), THREADS)?;
+    let launch = backend.launch("embed_start", length.div_ceil(THREADS), THREADS)?.overlapping();
     let launch = launch.read(class).read(rows.slots).read(start).write(out);
     // SAFETY: `out` holds `length` elements, `start` a sequence's, `class` a row for every slot.
     unsafe { launch.count(row_length).count(width).count(length).submit() }
@@ -32,7 +32,7 @@ pub(crate) fn embed_scale(
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let EmbedScale { images, sequences, positions, width, per_sequence, at, first, .. } = scale;
-    let launch = backend.launch("embed_scale", (positions, sequences), THREADS)?;
+    let launch = backend.launch("embed_scale", (positions, sequences), THREADS)?.overlapping();
     let masked = scale.masked.as_ref();
     let launch = launch.read(scale.embedded).read(&scale.positional.at(first * width * size_of::<f32>()));
     let launch = launch.read_optional(masked.map(|masked| masked.mask));

@@ -235,7 +235,7 @@ pub(crate) fn project(
 ) -> Result<()> {
     let MatrixShape { outputs, inputs, .. } = weight.shape();
     let grid = (rows.div_ceil(TOGETHER), outputs.div_ceil(PROJECTED));
-    let launch = backend.launch("project", grid, PROJECTED)?;
+    let launch = backend.launch("project", grid, PROJECTED)?.overlapping();
     let launch = launch.shared(TOGETHER * inputs * size_of::<f32>()).read(input).read(weight).write(out);
     // SAFETY: the input holds `rows` rows, the output too; the shared memory TOGETHER of the input's.
     unsafe { launch.count(rows).count(inputs).count(outputs).submit() }

@@ -11,7 +11,7 @@ const THREADS: usize = 256;
 
 /// A launch with a thread for each of `length` numbers.
 fn launch<'a>(backend: &'a CudaBackend, name: &str, length: usize) -> Result<Launch<'a>> {
-    backend.launch(name, length.div_ceil(THREADS), THREADS)
+    Ok(backend.launch(name, length.div_ceil(THREADS), THREADS)?.overlapping())
 }
 
 /// See [`hmar_ops::Backend::look_up`].

@@ -45,7 +45,7 @@ pub(crate) fn draw_tokens(
     let TokenDraw { images, positions, vocabulary, halves } = draw;
     let items = tokens_of_a_thread(vocabulary);
     let threads = threads("codes", vocabulary, items)?;
-    let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?;
+    let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?.overlapping();
     // The logits, apart by the threads they belong to, and the tokens that top-k keeps.
     let staged = vocabulary + vocabulary.div_ceil(items) + 1;
     let launch = launch
@@ -70,7 +70,7 @@ pub(crate) fn keep_least_confident(
     mask: &mut CudaBuffer<u8>,
 ) -> Result<()> {
     let threads = threads("positions in a scale", positions, POSITIONS)?;
-    let launch = backend.launch("keep_least_confident", images, threads)?;
+    let launch = backend.launch("keep_least_confident", images, threads)?.overlapping();
     // SAFETY: confidence and mask hold `images·positions` elements.
     unsafe { launch.read(confidence).write(mask).read(settings).count(positions).submit() }
 }
@@ -85,7 +85,7 @@ pub(crate) fn open_least_confident(
     mask: &mut CudaBuffer<u8>,
 ) -> Result<()> {
     let threads = threads("positions in a scale", positions, POSITIONS)?;
-    let launch = backend.launch("open_least_confident", images, threads)?;
+    let launch = backend.launch("open_least_confident", images, threads)?.overlapping();
     // SAFETY: confidence and mask hold `images·positions` elements.
     unsafe { launch.read(confidence).write(mask).read(settings).count(positions).submit() }
 }
@@ -97,7 +97,7 @@ pub(crate) fn add_logarithm(
     input: &CudaBuffer<f32>,
     out: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let launch = backend.launch("add_logarithm", length.div_ceil(THREADS), THREADS)?;
+    let launch = backend.launch("add_logarithm", length.div_ceil(THREADS), THREADS)?.overlapping();
     // SAFETY: both hold `length` elements.
     unsafe { launch.read(input).write(out).count(length).submit() }
 }
@@ -130,7 +130,7 @@ pub(crate) fn store_tokens(
     at: usize,
 ) -> Result<()> {
     let count = images * positions;
-    let launch = backend.launch("store_tokens", count.div_ceil(THREADS), THREADS)?;
+    let launch = backend.launch("store_tokens", count.div_ceil(THREADS), THREADS)?.overlapping();
     // SAFETY: there are `count` tokens; a map has `stride` places, of which `positions` from `at` on are written.
     unsafe { launch.read(tokens).write(maps).count(positions).count(stride).count(at).count(count).submit() }
 }
