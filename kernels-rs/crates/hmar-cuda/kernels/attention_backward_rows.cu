@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 6)
     attention_backward_rows(const bf16* __restrict__ qkv, const bf16* __restrict__ out, const bf16* __restrict__ d_out,
                             const float* __restrict__ lse, const float* __restrict__ head_factors, float scale,
                             const QueryTile* __restrict__ tiles, int tokens, float* __restrict__ rows, int* progress,
-                            int counters) {
+                            int counters, int shared_only) {
   int head = blockIdx.y, heads = gridDim.y, width = heads * HEAD_WIDTH;
   let_next_start();
   wait_for_earlier();
@@ -42,6 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 6)
   size_t sequence = blockIdx.z * heads + head, index = sequence * gridDim.x + blockIdx.x;
   for (size_t i = index * THREADS + threadIdx.x; i < counters; i += (size_t)gridDim.x * gridDim.y * gridDim.z * THREADS)
     progress[i] = 0;
+  if (shared_only && !tile.shared) return;
   float* numbers = rows + index * (ROW_NUMBERS * QUERIES);
 #pragma unroll
   for (int row = threadIdx.x / LANES; row < QUERIES; row += THREADS / LANES) {
@@ -68,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   wait_for_earlier();
   float sum = 0;
   for (int i = threadIdx.x; i < count; i += THREADS) {
-    if (units[i].sequence % gridDim.x != blockIdx.x) continue;
+    if (units[i].head != blockIdx.x) continue;
     float4 part = parts[i];
     sum += part.x + part.y + part.z + part.w;
   }

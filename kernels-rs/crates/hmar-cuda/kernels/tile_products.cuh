@@ -72,11 +72,12 @@ __device__ __forceinline__ uint32_t place(uint32_t tile, int row, int piece) {
 // Writes a group's rounded results to a tile.
 __device__ __forceinline__ void store_operands(uint32_t tile, const uint32_t (&operands)[4][4]) {
   int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  uint32_t first = place(tile, warp * 16 + lane % 16, lane / 16);
 #pragma unroll
   for (int k = 0; k < 4; k++) {
-    uint32_t to = place(tile, warp * 16 + lane % 16, k * 2 + lane / 16);
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(to), "r"(operands[k][0]),
-                 "r"(operands[k][1]), "r"(operands[k][2]), "r"(operands[k][3])
+    // Tiles begin at multiples of 1,024: two pieces further on is another two bits, mixed or not.
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(first ^ k << 5),
+                 "r"(operands[k][0]), "r"(operands[k][1]), "r"(operands[k][2]), "r"(operands[k][3])
                  : "memory");
   }
 }
@@ -85,12 +86,19 @@ __device__ __forceinline__ float2 unpack(uint32_t both) {
   return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
 }
 
-// The two numbers of a tile that stand where a lane's results `sums[i][2 * half …]` do.
-__device__ __forceinline__ float2 beside(uint32_t tile, int i, int half) {
-  int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4 + half * 8;
-  uint32_t both;
-  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(both) : "r"(place(tile, row, i) + lane % 4 * 4));
-  return unpack(both);
+// The thread's number, asked for anew: what the compiler makes of it before a loop would keep registers through it.
+__device__ __forceinline__ int thread_now() {
+  int thread;
+  asm volatile("mov.u32 %0, %tid.x;" : "=r"(thread));
+  return thread;
+}
+
+// The numbers of a tile that stand where a lane's results `sums[i][2 * half …]` do, two a word.
+__device__ __forceinline__ void load_beside(uint32_t (&words)[8], uint32_t tile, int half) {
+  int thread = thread_now(), lane = thread % 32;
+  uint32_t first = place(tile, thread / 32 % 4 * 16 + lane / 4 + half * 8, 0) + lane % 4 * 4;
+#pragma unroll
+  for (int i = 0; i < 8; i++) asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[i]) : "r"(first ^ i << 4));
 }
 
 // The sum over the four lanes that share a row.
@@ -102,21 +110,24 @@ __device__ __forceinline__ float row_sum(float x) {
 // Rounds a group's results and stores the first `rows` of them, `stride` numbers apart: by way of `tile`, of which each
 // warp has its rows to itself.
 __device__ __forceinline__ void store_rows(const TileSums& sums, uint32_t tile, bf16* to, size_t stride, int rows) {
-  int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  int thread = thread_now(), warp = thread / 32 % 4, lane = thread % 32;
   uint32_t operands[4][4];
   to_operands(operands, sums);
   __syncwarp();
   store_operands(tile, operands);
   __syncwarp();
+  uint4 words[4];
+  int row = warp * 16 + lane / 8, piece = lane % 8;
 #pragma unroll
-  for (int i = 0; i < 16; i += 4) {
-    int row = warp * 16 + i + lane / 8;
-    uint4 words;
+  for (int i = 0; i < 4; i++) {
     asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-                 : "r"(place(tile, row, lane % 8))
+                 : "=r"(words[i].x), "=r"(words[i].y), "=r"(words[i].z), "=r"(words[i].w)
+                 : "r"(place(tile, row + i * 4, piece))
                  : "memory");
-    if (row < rows) *reinterpret_cast<uint4*>(to + row * stride + lane % 8 * 8) = words;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    if (row + i * 4 < rows) *reinterpret_cast<uint4*>(to + (row + i * 4) * stride + piece * 8) = words[i];
   }
 }
 

@@ -11,7 +11,7 @@ use crate::buffer::CudaBuffer;
 use crate::features::CudaFeatures;
 use crate::tensor_map::TensorMap;
 
-use self::tiles::{KeyTile, QUERIES, QueryTile, Schedule, Tiling, Unit};
+use self::tiles::{KeyTile, QUERIES, QueryTile, Schedule, Step, Tiling, Unit};
 
 /// The one head width there are kernels for.
 const HEAD_WIDTH: usize = 64;
@@ -23,9 +23,11 @@ const TILE_SUMS: usize = QUERIES * HEAD_WIDTH;
 const THREADS: usize = 512;
 const ROW_THREADS: usize = 256;
 
-/// Shared memory: six tiles of queries and of the output's gradients with their numbers, two of 128 keys, of their values
-/// and of gradients of scores, one of gradients on their way out, and what is beside them.
-const SHARED: usize = 6 * (2 * 8192 + QUERIES * (ROW_NUMBERS * 4 + 8)) + (2 * 3 * 2 + 1) * 8192 + 3072;
+/// Shared memory: five tiles of queries and of the output's gradients with their keys' ranges, the numbers of 17 tiles'
+/// rows, two tiles of 128 keys, of their values and of gradients of scores, two of outputs, one of gradients on
+/// their way out, and what is beside them.
+const SHARED: usize =
+    5 * (2 * 8192 + QUERIES * 8) + 17 * ROW_NUMBERS * QUERIES * 4 + (2 * 3 * 2 + 2 + 1) * 8192 + 4096;
 
 /// What attention's gradients are made from. All in the layout of [`hmar_ops::Backend::attention`].
 #[derive(Clone, Copy)]
@@ -69,10 +71,13 @@ pub struct AttentionBackward {
     tokens: usize,
     query_tiles: CudaBuffer<QueryTile>,
     key_tiles: CudaBuffer<KeyTile>,
+    steps: CudaBuffer<Step>,
     ranges: CudaBuffer<[i32; 2]>,
     units: CudaBuffer<Unit>,
     blocks: usize,
     own_sums: usize,
+    /// Blocks add to the same sums.
+    shares_sums: bool,
     rows: CudaBuffer<f32>,
     sums: CudaBuffer<f32>,
     progress: CudaBuffer<i32>,
@@ -119,13 +124,13 @@ impl AttentionBackward {
         pattern: Pattern,
     ) -> Result<Self> {
         check(backend, segments)?;
-        let tiling = Tiling::new(segments, pattern);
         let sequences = images * heads;
         // A block takes a whole multiprocessor.
         let blocks = backend.context.multiprocessors;
+        let tiling = Tiling::new(segments, pattern, sequences, blocks);
         let schedule = match kernels {
-            Kernels::Hopper => Schedule::new(&tiling, sequences, blocks),
-            Kernels::Plain => Schedule::of_query_tiles(&tiling, sequences),
+            Kernels::Hopper => Schedule::new(&tiling, images, heads, blocks),
+            Kernels::Plain => Schedule::of_query_tiles(&tiling, images, heads),
         };
         let row_tiles = sequences * tiling.queries.len();
         Ok(AttentionBackward {
@@ -135,6 +140,8 @@ impl AttentionBackward {
             tokens: segments.iter().sum(),
             query_tiles: uploaded(backend, &tiling.queries)?,
             key_tiles: uploaded(backend, &tiling.keys)?,
+            steps: uploaded(backend, &tiling.steps)?,
+            shares_sums: schedule.units.iter().any(|unit| unit.shared == 1),
             ranges: uploaded(backend, &tiling.ranges)?,
             units: uploaded(backend, &schedule.units)?,
             blocks,
@@ -172,7 +179,10 @@ impl AttentionBackward {
             return Ok(());
         }
 
-        self.find_rows(backend, &inputs)?;
+        // Where a block does all of a chain, it finds what rows bring itself.
+        if self.shares_sums || self.kernels == Kernels::Plain {
+            self.find_rows(backend, &inputs)?;
+        }
         match self.kernels {
             Kernels::Hopper => self.differentiate(backend, &inputs, d_qkv)?,
             Kernels::Plain => self.differentiate_plainly(backend, &inputs, d_qkv)?,
@@ -192,6 +202,7 @@ impl AttentionBackward {
         let launch = launch.read(inputs.qkv).read(inputs.out).read(inputs.d_out).read(inputs.lse);
         let launch = launch.read_optional(factors).value(scale).read(&self.query_tiles).count(self.tokens);
         let launch = launch.write(&mut self.rows).write(&mut self.progress).count(self.progress.len());
+        let launch = launch.count((self.kernels == Kernels::Hopper).into());
         // SAFETY: `run` looked at the lengths; rows are as many as all heads' tiles.
         unsafe { launch.submit() }
     }
@@ -206,18 +217,19 @@ impl AttentionBackward {
             let sizes = [HEAD_WIDTH, parts * self.heads, self.tokens, self.images];
             TensorMap::new(&backend.context, tensor, sizes, [HEAD_WIDTH, 1, QUERIES, 1])
         };
-        let (qkv, d_out) = (map(inputs.qkv, 3)?, map(inputs.d_out, 1)?);
-        let (factors, _) = factors_of(inputs.scores);
+        let (qkv, out, d_out) = (map(inputs.qkv, 3)?, map(inputs.out, 1)?, map(inputs.d_out, 1)?);
+        let (factors, scale) = factors_of(inputs.scores);
         let launch = backend.launch("attention_backward", self.blocks, THREADS)?.shared(SHARED).overlapping();
-        let launch = launch.value(qkv).value(d_out).read(&self.units).count(self.units.len());
-        let launch = launch.read(&self.key_tiles).read(&self.query_tiles).read(&self.ranges).read(&self.rows);
+        let launch = launch.value(qkv).value(out).value(d_out).read(&self.units).count(self.units.len());
+        let launch = launch.read(&self.key_tiles).read(&self.steps).read(&self.ranges).read(&self.rows);
+        let launch = launch.read(inputs.lse).read_optional(factors).write(d_qkv).write(&mut self.sums);
+        let launch = launch.write(&mut self.progress).write(&mut self.factor_parts);
+        let launch = launch.count(self.heads).count(self.tokens).count(self.query_tiles.len());
         let launch =
-            launch.read_optional(factors).write(d_qkv).write(&mut self.sums).write(&mut self.progress);
-        let launch = launch.write(&mut self.factor_parts).count(self.heads).count(self.tokens);
-        let launch = launch.count(self.query_tiles.len()).count(self.key_tiles.len()).count(self.own_sums);
-        // SAFETY: the maps end with their tensors; units name tiles of the tables, tiles tokens that there are, and sums
-        // are as many as the schedule counts. A block runs on every multiprocessor, so all run at once.
-        unsafe { launch.submit() }
+            launch.count(self.key_tiles.len()).count(self.own_sums).count(self.blocks * self.own_sums);
+        // SAFETY: the maps end with their tensors; units name tiles and steps of the tables, these tokens that there are,
+        // and sums are as many as the schedule counts.
+        unsafe { launch.value(scale).submit() }
     }
 
     fn differentiate_plainly(

@@ -29,6 +29,9 @@ pub fn checks() -> Vec<Check> {
         case(5, 2, &[385, 129], wide),
         case(1, 5, &[1, 4, 9, 16, 36, 81, 169, 324, 576, 1024], wide),
         case(2, 1, &[1000], None),
+        // A block does all of a chain: of many sequences; and cannot, of many tiles.
+        case(25, 16, &[1, 260], wide),
+        case(1, 2, &[33; 24], wide),
     ];
     lists
         .into_iter()
