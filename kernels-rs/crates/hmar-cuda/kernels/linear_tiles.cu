@@ -7,6 +7,9 @@
 
 constexpr int ROWS = 128, SHARE = 2;
 
+// Tiles beside one another that are made before those of the next rows.
+constexpr int BAND = 12;
+
 // Bytes of a row in a step.
 constexpr int STEP_BYTES = 128;
 constexpr int INPUT_BYTES = ROWS * STEP_BYTES;
@@ -31,13 +34,22 @@ struct Block {
   __device__ __forceinline__ int rank() const { return blockIdx.x % SHARE; }
   __device__ __forceinline__ int cluster() const { return blockIdx.x / SHARE; }
   __device__ __forceinline__ int clusters() const { return gridDim.x / SHARE; }
+  __device__ __forceinline__ int down() const { return (layer.rows + ROWS * SHARE - 1) / (ROWS * SHARE); }
   __device__ __forceinline__ int across() const { return (layer.outputs + OUTPUTS - 1) / OUTPUTS; }
-  __device__ __forceinline__ int shares() const { return (layer.rows + ROWS * SHARE - 1) / (ROWS * SHARE) * across(); }
+  __device__ __forceinline__ int shares() const { return down() * across(); }
   __device__ __forceinline__ int steps() const { return (layer.inputs + STEP - 1) / STEP; }
 
-  // Of the cluster's share number `number` of all work, what this block does.
-  __device__ __forceinline__ int first_row(int number) const { return (number / across() * SHARE + rank()) * ROWS; }
-  __device__ __forceinline__ int first_output(int number) const { return number % across() * OUTPUTS; }
+  // Of the cluster's share number `number` of all work, what this block does. Tiles lie in bands from the first row to the
+  // last, narrow enough for what is multiplied at once to stay in the L2 cache.
+  struct Tile {
+    int row, output;
+  };
+  __device__ __forceinline__ Tile find(int number) const {
+    int bands = (across() + BAND - 1) / BAND, wide = (across() + bands - 1) / bands;
+    int first = number / (down() * wide) * wide, within = number % (down() * wide);
+    int own = min(wide, across() - first);
+    return {(within / own * SHARE + rank()) * ROWS, (first + within % own) * OUTPUTS};
+  }
 
   __device__ __forceinline__ void start_barriers() const {
     for (int slot = 0; slot < SLOTS; slot++) {
@@ -66,12 +78,12 @@ struct Block {
   }
 
   __device__ __forceinline__ void bring_inputs(const TensorMap& map) const {
-    go_ahead([&](int number) { return first_row(number); },
+    go_ahead([&](int number) { return find(number).row; },
              [&](int slot, int column, int row) { copy_box(inputs(slot), map, full(slot), column, row); });
   }
 
   __device__ __forceinline__ void bring_weights(const TensorMap& map) const {
-    go_ahead([&](int number) { return first_output(number) + rank() * PART; },
+    go_ahead([&](int number) { return find(number).output + rank() * PART; },
              [&](int slot, int column, int row) {
                uint32_t to = weights(slot) + rank() * PART * STEP_BYTES;
                copy_box_to_blocks<SHARE>(to, map, full(slot), column, row);
@@ -165,7 +177,8 @@ __device__ __forceinline__ void multiply(const TensorMap& inputs, const TensorMa
       block.multiply(sums, place, group, number);
       place.skip(GROUPS * block.steps());
       wait_for_earlier();
-      block.end(sums, block.first_row(number) + first_of_thread(), block.first_output(number));
+      auto tile = block.find(number);
+      block.end(sums, tile.row + first_of_thread(), tile.output);
     }
   }
   // No block goes while another tells its barriers that operands have been used.
