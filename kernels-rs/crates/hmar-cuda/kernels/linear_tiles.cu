@@ -7,7 +7,7 @@
 
 constexpr int ROWS = 128, SHARE = 2;
 
-// Tiles beside one another that are made before those of the next rows.
+// The most tiles beside one another that are made before those of the next rows.
 constexpr int BAND = 12;
 
 // Bytes of a row in a step.
@@ -173,7 +173,8 @@ __device__ __forceinline__ void multiply(const TensorMap& inputs, const TensorMa
     Place<SLOTS> place;
     typename Block::Sums sums;
     if (group == 1) place.skip(block.steps());
-    for (int number = block.cluster() + group * block.clusters(); number < block.shares(); number += GROUPS * block.clusters()) {
+    int first = block.cluster() + group * block.clusters();
+    for (int number = first; number < block.shares(); number += GROUPS * block.clusters()) {
       block.multiply(sums, place, group, number);
       place.skip(GROUPS * block.steps());
       wait_for_earlier();
@@ -191,8 +192,9 @@ __device__ __forceinline__ void multiply(const TensorMap& inputs, const TensorMa
 // Other GPUs never launch these.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define MULTIPLY(width, steps, e4m3, ...)                                                                              \
-  multiply<width, steps, e4m3>(rows, weights,                                                                          \
-                               {bias, out, gates, slots, count, inputs, outputs, ending, gate_stride, per_sequence, __VA_ARGS__})
+  multiply<width, steps, e4m3>(                                                                                        \
+      rows, weights,                                                                                                   \
+      {bias, out, gates, slots, count, inputs, outputs, ending, gate_stride, per_sequence, __VA_ARGS__})
 #else
 #define MULTIPLY(...)
 #endif

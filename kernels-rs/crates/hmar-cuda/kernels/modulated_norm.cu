@@ -58,7 +58,8 @@ __device__ __forceinline__ void store_row(const Row<FOURS>& row, T* out, int num
 }
 
 template <int FOURS>
-__device__ __forceinline__ void store_row(const Row<FOURS>& row, Rounded out, int number, int width, BlockMemory<float>& memory) {
+__device__ __forceinline__ void store_row(const Row<FOURS>& row, Rounded out, int number, int width,
+                                          BlockMemory<float>& memory) {
   __shared__ BlockMemory<uint32_t> magnitudes;
   float largest = 0, squares = 0;
   row.walk(width, [&](int i, int) {
