@@ -1,7 +1,7 @@
 // Draws a token from every row of logits (4.1): guidance, temperature, top-k, top-p, min-p, inverse distribution.
 //
-// One block a row; a thread holds ITEMS neighbouring tokens in registers, and FEW of those that top-k keeps, if they are
-// so few. Thresholds are found by bisection over the keys' order instead of sorting; masses are summed as integers, and
+// One block a row; a thread holds ITEMS neighbouring tokens in registers, and then FEW of those that top-k keeps, if they
+// are so few. Thresholds are found by bisection over the keys' order instead of sorting; masses are summed as integers, and
 // so exactly, whatever the order.
 #include "exponential.cuh"
 #include "order.cuh"
@@ -15,10 +15,14 @@ constexpr double MASS_UNITS = 1125899906842624.0;
 
 template <int ITEMS>
 struct Row {
-  float logits[ITEMS];
   float weights[ITEMS];
   uint32_t keys[ITEMS];  // 0 where dropped, and beyond the vocabulary
 };
+
+// A key's number again, but for a zero's sign.
+__device__ __forceinline__ float number_of(uint32_t key) {
+  return __uint_as_float(key & 0x80000000u ? key ^ 0x80000000u : ~key);
+}
 
 struct Memory {
   Tally tally;
@@ -52,8 +56,7 @@ __device__ void guide(Row<ITEMS>& row, const float* logits, size_t other_half, b
   for (int i = 0; i < ITEMS; i++) {
     int token = threadIdx.x * ITEMS + i;
     bool there = token < vocabulary;
-    row.logits[i] = there ? stage[staged<ITEMS>(token)] : -INFINITY;
-    row.keys[i] = there ? ordered(row.logits[i]) : 0;
+    row.keys[i] = there ? ordered(stage[staged<ITEMS>(token)]) : 0;
   }
 }
 
@@ -160,13 +163,11 @@ __device__ int list_kept(const Row<ITEMS>& row, float* stage, uint16_t* kept, in
 // place in the stage.
 template <int ITEMS, typename TokenOf, typename PlaceOf>
 __device__ void draw_from(Row<ITEMS>& row, uint32_t largest, const DrawSettings& settings, float* stage,
-                          uint32_t* tokens, float* confidence, int positions, Memory& memory, int& drawn, int& turn,
-                          TokenOf token_of, PlaceOf place_of) {
-  // A key's number again: the largest logit.
-  uint32_t bits = largest & 0x80000000u ? largest ^ 0x80000000u : ~largest;
-  float highest = __uint_as_float(bits);
+                          int place, uint32_t* tokens, float* confidence, int positions, Memory& memory, int& drawn,
+                          int& turn, TokenOf token_of, PlaceOf place_of) {
+  float highest = number_of(largest);
 #pragma unroll
-  for (int i = 0; i < ITEMS; i++) row.weights[i] = row.keys[i] ? exponential(__fsub_rn(row.logits[i], highest)) : 0;
+  for (int i = 0; i < ITEMS; i++) row.weights[i] = row.keys[i] ? exponential(__fsub_rn(number_of(row.keys[i]), highest)) : 0;
   uint32_t before[ITEMS];
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) before[i] = row.keys[i];
@@ -185,7 +186,6 @@ __device__ void draw_from(Row<ITEMS>& row, uint32_t largest, const DrawSettings&
   for (int i = 0; i < ITEMS; i++) own += row.weights[i];
   double cumulative = block_sum_before(own, memory.weights);
   double total = block_sum(own, memory.weights);
-  int place = blockIdx.x;
   uint32_t image = settings.first_image + place / positions;
   uint32_t word = philox(settings.seed, place % positions, settings.pass, image, TOKEN_DRAW);
   double goal = (word >> 8) * 0x1p-24 * total;
@@ -208,52 +208,82 @@ __device__ void draw_from(Row<ITEMS>& row, uint32_t largest, const DrawSettings&
   }
 }
 
-template <int ITEMS, int FEW>
-__device__ void draw(float* logits, const uint8_t* only, const DrawSettings* settings_on_device, uint32_t* tokens,
-                     float* confidence, int positions, int vocabulary, int halves) {
+// What is drawn where.
+struct Draw {
+  float* logits;
+  const uint8_t* only;
+  const DrawSettings* settings;
+  uint32_t* tokens;
+  float* confidence;
+  int rows, positions, vocabulary, halves;
+};
+
+// Stands for a token while more than a few are left to draw from.
+constexpr uint32_t LEFT = 0xffffffffu;
+
+// Draws the token of a row; where it takes FEW only, and there are more, it is left.
+template <int ITEMS, int FEW, bool FEW_ONLY>
+__device__ __forceinline__ void draw(const Draw& of, int place) {
   extern __shared__ float stage[];
   __shared__ Memory memory;
   __shared__ int drawn;
   int turn = 0;
-  int place = blockIdx.x;
-  start_early();
-  if (only != nullptr && only[place] == 0) return;
-  const DrawSettings settings = *settings_on_device;
-  size_t other_half = (size_t)gridDim.x * vocabulary;
-  logits += (size_t)place * vocabulary;
+  if (of.only != nullptr && of.only[place] == 0) return;
+  const DrawSettings settings = *of.settings;
+  int vocabulary = of.vocabulary;
+  float* logits = of.logits + (size_t)place * vocabulary;
   uint16_t* kept = reinterpret_cast<uint16_t*>(stage + staged<ITEMS>(vocabulary) + 1);
 
   Row<ITEMS> row;
-  guide(row, logits, other_half, halves == 2, settings, vocabulary);
+  guide(row, logits, (size_t)of.rows * vocabulary, of.halves == 2, settings, vocabulary);
   uint32_t largest = keep_top_k(row, settings, vocabulary, memory, turn);
   int count = list_kept(row, stage, kept, vocabulary, memory, turn);
   __syncthreads();
+  auto draw_of = [&](auto& row, auto token_of, auto place_of) {
+    draw_from(row, largest, settings, stage, place, of.tokens, of.confidence, of.positions, memory, drawn, turn, token_of,
+              place_of);
+  };
   if (count <= FEW * blockDim.x) {
     Row<FEW> few;
     int first = threadIdx.x * FEW;
 #pragma unroll
-    for (int i = 0; i < FEW; i++) {
-      bool there = first + i < count;
-      few.logits[i] = there ? stage[staged<ITEMS>(kept[first + i])] : -INFINITY;
-      few.keys[i] = there ? ordered(few.logits[i]) : 0;
-    }
-    auto token_of = [&](int i) { return kept[first + i]; };
-    auto place_of = [&](int i) { return staged<ITEMS>(kept[first + i]); };
-    draw_from(few, largest, settings, stage, tokens, confidence, positions, memory, drawn, turn, token_of, place_of);
+    for (int i = 0; i < FEW; i++)
+      few.keys[i] = first + i < count ? ordered(stage[staged<ITEMS>(kept[first + i])]) : 0;
+    draw_of(few, [&](int i) { return kept[first + i]; }, [&](int i) { return staged<ITEMS>(kept[first + i]); });
+  } else if constexpr (FEW_ONLY) {
+    if (threadIdx.x == 0) of.tokens[place] = LEFT;
+    return;
   } else {
-    auto token_of = [&](int i) { return threadIdx.x * ITEMS + i; };
-    auto place_of = [&](int i) { return staged<ITEMS>(threadIdx.x * ITEMS + i); };
-    draw_from(row, largest, settings, stage, tokens, confidence, positions, memory, drawn, turn, token_of, place_of);
+    draw_of(row, [&](int i) { return threadIdx.x * ITEMS + i; },
+            [&](int i) { return staged<ITEMS>(threadIdx.x * ITEMS + i); });
   }
   for (int token = threadIdx.x; token < vocabulary; token += blockDim.x) logits[token] = stage[staged<ITEMS>(token)];
 }
 
-#define DRAW(items, few)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(512) draw_tokens_##items(                                       \
+#define DRAW(name, items, few, few_only)                                                                       \
+  extern "C" __global__ void __launch_bounds__(512) name(                                                      \
       float* logits, const uint8_t* only, const DrawSettings* settings, uint32_t* tokens, float* confidence,   \
-      int positions, int vocabulary, int halves) {                                                             \
-    draw<items, few>(logits, only, settings, tokens, confidence, positions, vocabulary, halves);               \
+      int rows, int positions, int vocabulary, int halves) {                                                   \
+    Draw of = {logits, only, settings, tokens, confidence, rows, positions, vocabulary, halves};               \
+    start_early();                                                                                             \
+    draw<items, few, few_only>(of, blockIdx.x);                                                                \
   }
 
-DRAW(4, 1)
-DRAW(16, 4)
+DRAW(draw_tokens_4, 4, 1, false)
+DRAW(draw_tokens_16, 16, 4, false)
+
+// The same in two kernels: the first, in fewer registers, draws from few tokens, the second what it has left.
+DRAW(draw_tokens_few, 16, 4, true)
+
+extern "C" __global__ void __launch_bounds__(512) draw_tokens_left(float* logits, const uint8_t* only,
+                                                                    const DrawSettings* settings, uint32_t* tokens,
+                                                                    float* confidence, int rows, int positions,
+                                                                    int vocabulary, int halves) {
+  Draw of = {logits, only, settings, tokens, confidence, rows, positions, vocabulary, halves};
+  start_early();
+  for (int place = blockIdx.x; place < rows; place += gridDim.x) {
+    if (tokens[place] != LEFT) continue;
+    draw<16, 4, false>(of, place);
+    __syncthreads();
+  }
+}

@@ -1,5 +1,5 @@
 // LayerNorm of every row, scaled and shifted by its class (3): a block a row, the row in registers.
-#include "block.cuh"
+#include "e4m3.cuh"
 
 constexpr int THREADS = 128;
 
@@ -46,21 +46,59 @@ __device__ __forceinline__ void store_four(bf16* out, float4 x) {
   *reinterpret_cast<uint2*>(out) = *reinterpret_cast<uint2*>(both);
 }
 
-// Normalises a row that lies in registers, and stores `x · (1 + scale) + shift`.
+// Rows in e4m3, of `all` of which the scales follow after the last, and then the Euclidean norms.
+struct Rounded {
+  uint8_t* numbers;
+  int all;
+};
+
 template <int FOURS, typename T>
-__device__ __forceinline__ void finish(Row<FOURS>& row, const Row<FOURS>& scale, const Row<FOURS>& shift, T* out, int width) {
+__device__ __forceinline__ void store_row(const Row<FOURS>& row, T* out, int number, int width, BlockMemory<float>&) {
+  row.walk(width, [&](int i, int column) { store_four(out + (size_t)number * width + column, row.values[i]); });
+}
+
+template <int FOURS>
+__device__ __forceinline__ void store_row(const Row<FOURS>& row, Rounded out, int number, int width,
+                                          BlockMemory<float>& memory) {
+  __shared__ BlockMemory<uint32_t> magnitudes;
+  float largest = 0, squares = 0;
+  row.walk(width, [&](int i, int) {
+    float4 x = row.values[i];
+    largest = fmaxf(fmaxf(fmaxf(largest, fabsf(x.x)), fmaxf(fabsf(x.y), fabsf(x.z))), fabsf(x.w));
+    squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+  });
+  largest = block_largest(largest, magnitudes);
+  squares = block_sum(squares, memory);
+  float inverse = inverse_scale(largest);
+  row.walk(width, [&](int i, int column) {
+    float4 x = row.values[i];
+    *reinterpret_cast<uint32_t*>(out.numbers + (size_t)number * width + column) =
+        to_e4m3({x.x * inverse, x.y * inverse, x.z * inverse, x.w * inverse});
+  });
+  if (threadIdx.x != 0) return;
+  float* scales = reinterpret_cast<float*>(out.numbers + (size_t)out.all * width);
+  scales[number] = largest / LARGEST_E4M3;
+  scales[out.all + number] = sqrtf(squares);
+}
+
+// Normalises a row that lies in registers, and stores `x · (1 + scale) + shift`.
+template <int FOURS, typename Out>
+__device__ __forceinline__ void finish(Row<FOURS>& row, const Row<FOURS>& scale, const Row<FOURS>& shift, Out out, int number,
+                                       int width) {
   __shared__ BlockMemory<float> memory;
   row.normalize(width, memory);
-  row.walk(width, [&](int i, int column) {
-    float4 x = row.values[i], s = scale.values[i], b = shift.values[i];
-    store_four(out + column, {x.x * (1 + s.x) + b.x, x.y * (1 + s.y) + b.y, x.z * (1 + s.z) + b.z, x.w * (1 + s.w) + b.w});
+  row.walk(width, [&](int i, int) {
+    float4& x = row.values[i];
+    float4 s = scale.values[i], b = shift.values[i];
+    x = {x.x * (1 + s.x) + b.x, x.y * (1 + s.y) + b.y, x.z * (1 + s.z) + b.z, x.w * (1 + s.w) + b.w};
   });
+  store_row(row, out, number, width, memory);
 }
 
 // A slot's vectors begin `offset` numbers into its `stride`. What does not come from the kernel before is loaded first.
-template <int FOURS, typename T>
+template <int FOURS, typename Out>
 __device__ __forceinline__ void modulated_norm(const float* input, const float* scales, const float* shifts,
-                                               const uint32_t* slots, T* out, int per_sequence, int width, int stride,
+                                               const uint32_t* slots, Out out, int per_sequence, int width, int stride,
                                                int scale_offset, int shift_offset) {
   int number = blockIdx.x;
   size_t slot = (size_t)slots[number / per_sequence] * stride;
@@ -70,21 +108,21 @@ __device__ __forceinline__ void modulated_norm(const float* input, const float* 
   wait_for_earlier();
   let_next_start();
   row.load(input + (size_t)number * width, width);
-  finish(row, scale, shift, out + (size_t)number * width, width);
+  finish(row, scale, shift, out, number, width);
 }
 
-// `residual += gate · (product + bias)`; then the same of its sums, unless `out` is null. `product` begins at `first_row`.
-template <int FOURS>
+// `residual += gate · (product + bias)`; then the same of its sums, where `scales` are given. `product` begins at `first_row`.
+template <int FOURS, typename Out>
 __device__ __forceinline__ void gated_norm(const bf16* product, const float* bias, const float* gates,
                                            const uint32_t* slots, float* residual, const float* scales,
-                                           const float* shifts, bf16* out, int first_row, int per_sequence, int width,
+                                           const float* shifts, Out out, int first_row, int per_sequence, int width,
                                            int gate_stride, int stride, int scale_offset, int shift_offset) {
   int number = first_row + blockIdx.x;
   size_t slot = slots[number / per_sequence];
   Row<FOURS> row, gate, offset, scale, shift;
   gate.load(gates + slot * gate_stride, width);
   offset.load(bias, width);
-  if (out != nullptr) {
+  if (scales != nullptr) {
     scale.load(scales + slot * stride + scale_offset, width);
     shift.load(shifts + slot * stride + shift_offset, width);
   }
@@ -101,38 +139,35 @@ __device__ __forceinline__ void gated_norm(const bf16* product, const float* bia
     row.values[i] = x;
     store_four(residual + (size_t)number * width + column, x);
   });
-  if (out != nullptr) finish(row, scale, shift, out + (size_t)number * width, width);
+  if (scales != nullptr) finish(row, scale, shift, out, number, width);
 }
 
-#define NORM(fours, name, type)                                                                                    \
+#define NORM(fours, name, type, out)                                                                               \
   extern "C" __global__ void __launch_bounds__(THREADS) modulated_norm_##fours##_##name(                           \
-      const float* input, const float* scales, const float* shifts, const uint32_t* slots, type* out,              \
+      const float* input, const float* scales, const float* shifts, const uint32_t* slots, type* to,               \
       int per_sequence, int width, int stride, int scale_offset, int shift_offset) {                               \
     modulated_norm<fours>(input, scales, shifts, slots, out, per_sequence, width, stride, scale_offset,            \
                           shift_offset);                                                                           \
   }
 
-#define GATED(fours)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS) gated_norm_##fours(                                        \
+#define GATED(fours, name, type, out)                                                                              \
+  extern "C" __global__ void __launch_bounds__(THREADS) gated_norm_##fours##_##name(                               \
       const bf16* product, const float* bias, const float* gates, const uint32_t* slots, float* residual,          \
-      const float* scales, const float* shifts, bf16* out, int first_row, int per_sequence, int width,             \
+      const float* scales, const float* shifts, type* to, int rows, int first_row, int per_sequence, int width,    \
       int gate_stride, int stride, int scale_offset, int shift_offset) {                                           \
     gated_norm<fours>(product, bias, gates, slots, residual, scales, shifts, out, first_row, per_sequence, width,  \
                       gate_stride, stride, scale_offset, shift_offset);                                            \
   }
 
-NORM(1, f32, float)
-NORM(1, bf16, bf16)
-NORM(2, f32, float)
-NORM(2, bf16, bf16)
-NORM(3, f32, float)
-NORM(3, bf16, bf16)
-NORM(4, f32, float)
-NORM(4, bf16, bf16)
-NORM(5, f32, float)
-NORM(5, bf16, bf16)
-GATED(1)
-GATED(2)
-GATED(3)
-GATED(4)
-GATED(5)
+#define ALL(fours)                                                  \
+  NORM(fours, f32, float, to)                                       \
+  NORM(fours, bf16, bf16, to)                                       \
+  NORM(fours, e4m3, uint8_t, (Rounded{to, (int)gridDim.x}))         \
+  GATED(fours, bf16, bf16, to)                                      \
+  GATED(fours, e4m3, uint8_t, (Rounded{to, rows}))
+
+ALL(1)
+ALL(2)
+ALL(3)
+ALL(4)
+ALL(5)

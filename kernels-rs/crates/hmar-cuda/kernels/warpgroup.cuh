@@ -147,6 +147,24 @@ __device__ __forceinline__ void multiply_group(float (&sums)[24][4], uint64_t a,
       : "l"(a), "l"(b), "r"(add));
 }
 
+// The same of numbers in e4m3, 32 deep.
+__device__ __forceinline__ void multiply_group_e4m3(float (&sums)[20][4], uint64_t a, uint64_t b, int add) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, %82, 0;"
+      "wgmma.mma_async.sync.aligned.m64n160k32.f32.e4m3.e4m3 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
+      "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+      "}, %80, %81, p, 1, 1;}"
+      : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4),
+        FOUR(5), FOUR(6), FOUR(7), FOUR(8), FOUR(9),
+        FOUR(10), FOUR(11), FOUR(12), FOUR(13), FOUR(14),
+        FOUR(15), FOUR(16), FOUR(17), FOUR(18), FOUR(19)
+      : "l"(a), "l"(b), "r"(add));
+}
+
 #undef FOUR
 
 #endif

@@ -9,7 +9,7 @@ use hmar_ops::*;
 use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
 use crate::context::{Context, MemoryUse};
-use crate::features::CudaFeatures;
+use crate::features::{CudaFeatures, Held};
 use crate::graph::{CudaMark, CudaRecording};
 use crate::group_sums::CudaGroupSums;
 use crate::kernels::{DevicePointer, Kernels, Within};
@@ -290,7 +290,7 @@ impl Backend for CudaBackend {
         input: &CudaBuffer<f32>,
         scale: Modulation<'_, Self>,
         shift: Modulation<'_, Self>,
-        out: &mut CudaFeatures,
+        out: LayerInput<'_, Self>,
     ) -> Result<()> {
         let name = || format!("modulated_norm {}×{width}", rows.count());
         self.measured(name, || norm::modulated_norm(self, rows, width, input, scale, shift, out))
@@ -305,6 +305,7 @@ impl Backend for CudaBackend {
         out: &mut CudaFeatures,
     ) -> Result<()> {
         let AttentionShape { sequences, rows, heads, head_width, .. } = shape;
+        out.hold(Held::Features);
         let name = || format!("attention {sequences}×{rows} of {heads}×{head_width}");
         self.measured(name, || attention::attention(self, shape, qkv, keys_values, scores, out))
     }

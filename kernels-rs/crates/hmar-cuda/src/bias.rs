@@ -13,9 +13,15 @@ pub struct CudaBias {
     exact: CudaBuffer<f32>,
     /// As the library adds it to results of bfloat16.
     rounded: CudaBuffer<bf16>,
+    largest: f32,
 }
 
 impl CudaBias {
+    /// The largest magnitude of its values.
+    pub(crate) fn largest(&self) -> f32 {
+        self.largest
+    }
+
     /// Where its values rounded to bfloat16 are.
     pub(crate) fn rounded(&self) -> CUdeviceptr {
         self.rounded.pointer()
@@ -35,6 +41,7 @@ impl CudaBackend {
         let halves: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
         let rounded = CudaBuffer::zeroed(&self.context, values.len())?;
         self.send(bytemuck::cast_slice(&halves), rounded.pointer())?;
-        Ok(CudaBias { exact, rounded })
+        let largest = values.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+        Ok(CudaBias { exact, rounded, largest })
     }
 }

@@ -10,12 +10,55 @@ use hmar_ops::{Overlapping, Precision};
 use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::context::Memory;
-use crate::kernels::DevicePointer;
+use crate::kernels::{DevicePointer, Place, Within};
 
 /// Activations: bfloat16, or float32 where the backend was opened so.
 pub struct CudaFeatures {
     memory: Memory,
     length: usize,
+    held: Held,
+}
+
+/// What lies in the memory of activations.
+#[derive(Clone, Copy)]
+pub(crate) enum Held {
+    /// What the backend was opened for.
+    Features,
+    /// Rows in e4m3, for a layer that multiplies them so.
+    E4m3 {
+        /// How many.
+        rows: usize,
+        /// Whether their norms are known.
+        norms: bool,
+    },
+}
+
+/// Where rows in e4m3 are, one part after the other.
+pub(crate) struct E4m3Rows {
+    pub(crate) numbers: Place,
+    /// What each row's numbers are relative to.
+    pub(crate) scales: Place,
+    /// Their Euclidean norms before they were rounded.
+    pub(crate) norms: Option<Place>,
+}
+
+impl E4m3Rows {
+    /// So many from a place on.
+    pub(crate) fn at(start: &impl DevicePointer, [rows, width]: [usize; 2], norms: bool) -> Self {
+        let scales = rows * width;
+        let norms = norms.then(|| start.at(scales + rows * size_of::<f32>()));
+        E4m3Rows { numbers: start.at(0), scales: start.at(scales), norms }
+    }
+
+    /// Those from one on.
+    pub(crate) fn from(&self, row: usize, width: usize) -> Self {
+        let of_row = |place: &Place| place.at(row * size_of::<f32>());
+        E4m3Rows {
+            numbers: self.numbers.at(row * width),
+            scales: of_row(&self.scales),
+            norms: self.norms.as_ref().map(of_row),
+        }
+    }
 }
 
 impl CudaFeatures {
@@ -27,6 +70,19 @@ impl CudaFeatures {
     /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Said by whoever writes them.
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held = held;
+    }
+
+    /// The rows of this width, where they are in e4m3.
+    pub(crate) fn e4m3(&self, width: usize) -> Option<E4m3Rows> {
+        match self.held {
+            Held::Features => None,
+            Held::E4m3 { rows, norms } => Some(E4m3Rows::at(self, [rows, width], norms)),
+        }
     }
 }
 
@@ -53,7 +109,7 @@ const THREADS: usize = 256;
 impl CudaBackend {
     pub(crate) fn new_features(&self, length: usize) -> Result<CudaFeatures> {
         let memory = Memory::zeroed(&self.context, length * width(self.precision()))?;
-        Ok(CudaFeatures { memory, length })
+        Ok(CudaFeatures { memory, length, held: Held::Features })
     }
 
     pub(crate) fn new_overlapping(
@@ -69,6 +125,7 @@ impl CudaBackend {
         let of_features = |start: usize, length: usize| CudaFeatures {
             memory: Memory::part(&whole, start, length * width),
             length,
+            held: Held::Features,
         };
         Ok(Overlapping {
             features: [of_features(0, first), of_features(start, second)],
@@ -84,6 +141,7 @@ impl CudaBackend {
     /// Rounds `data` to activations and copies them to the start of `features`.
     pub fn upload_features(&self, data: &[f32], features: &mut CudaFeatures) -> Result<()> {
         assert!(data.len() <= features.length, "the data fits");
+        features.hold(Held::Features);
         match self.precision() {
             Precision::F32 => self.send(bytemuck::cast_slice(data), features.pointer()),
             Precision::Bf16 => {
@@ -110,6 +168,7 @@ impl CudaBackend {
     /// Copies bfloat16 as they are to the start of `features`, which are bfloat16 too.
     pub fn upload_bfloat16(&self, data: &[bf16], features: &mut CudaFeatures) -> Result<()> {
         assert!(self.precision() == Precision::Bf16 && data.len() <= features.length, "the data fits");
+        features.hold(Held::Features);
         self.send(bytemuck::cast_slice(data), features.pointer())
     }
 
@@ -121,6 +180,7 @@ impl CudaBackend {
 
     /// Sets every byte of all activations.
     pub fn fill_features(&self, byte: u8, features: &mut CudaFeatures) -> Result<()> {
+        features.hold(Held::Features);
         self.fill(features.pointer(), features.length * width(self.precision()), byte)
     }
 }

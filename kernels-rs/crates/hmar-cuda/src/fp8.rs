@@ -4,7 +4,9 @@ use hmar_error::{Code, Error, Result};
 use hmar_ops::{MatrixShape, Precision, no_fp8};
 
 use crate::backend::CudaBackend;
-use crate::kernels::{DevicePointer, Kernels};
+use crate::features::E4m3Rows;
+use crate::kernels::{DevicePointer, Kernels, Place};
+use crate::matrix::{CudaMatrix, Elements};
 
 /// The capability whose products take a scale a row and a scale an output.
 const CAPABILITY: (u32, u32) = (9, 0);
@@ -41,16 +43,23 @@ pub(crate) fn check(backend: &CudaBackend, MatrixShape { outputs, inputs, taps }
         .remedy("Choose dtype 'bf16'."))
 }
 
-/// Rounds rows of bfloat16 to e4m3, each relative to its own scale.
+/// Whether a layer multiplies in FP8.
+pub(crate) fn is_e4m3(reader: Option<&CudaMatrix>) -> bool {
+    reader.is_some_and(|weight| weight.elements() == Elements::E4m3)
+}
+
+/// Rounds rows of bfloat16 to e4m3, each relative to its own scale. `largest_norm`, zero before, is made as large as the
+/// largest Euclidean norm of a row.
 pub(crate) fn quantize_rows(
     kernels: &Kernels,
-    rows: usize,
-    width: usize,
+    [rows, width]: [usize; 2],
     input: &impl DevicePointer,
-    out: &mut impl DevicePointer,
-    scales: &mut impl DevicePointer,
+    out: &E4m3Rows,
+    largest_norm: Option<&Place>,
 ) -> Result<()> {
     let launch = kernels.launch("quantize_rows", rows, THREADS)?.overlapping();
-    // SAFETY: input and output hold `rows` rows of `width` numbers, a multiple of 8, the scales one for each.
-    unsafe { launch.read(input).write(out).write(scales).count(width).submit() }
+    let launch = launch.read(input).read(&out.numbers).read(&out.scales).read_optional(largest_norm);
+    // SAFETY: input and output hold `rows` rows of `width` numbers, a multiple of 8, the scales one for each; whoever names
+    // places to write to has them to itself.
+    unsafe { launch.count(width).submit() }
 }

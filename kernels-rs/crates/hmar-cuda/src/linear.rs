@@ -4,13 +4,13 @@ mod tiles;
 
 use half::bf16;
 use hmar_error::Result;
-use hmar_ops::{LinearOutput, MatrixShape, Normalized};
+use hmar_ops::{LayerInput, LinearOutput, MatrixShape, Normalized};
 
 use self::tiles::Tiles;
 use crate::backend::{CudaBackend, SCRATCH};
 use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
-use crate::features::CudaFeatures;
+use crate::features::{CudaFeatures, E4m3Rows, Held};
 use crate::fp8;
 use crate::kernels::{DevicePointer, Launch, Place, Within};
 use crate::library::{Ending, Factors, Library, Operands, Size};
@@ -61,7 +61,7 @@ pub(crate) fn linear(
     let MatrixShape { outputs, inputs, .. } = shape;
     let tensor_cores = weight.elements() != Elements::F32 && inputs % 8 == 0 && outputs % 2 == 0;
     let many = rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS;
-    let tiles = Tiles::choose(backend, rows, weight, &out).filter(|_| tensor_cores);
+    let tiles = Tiles::choose(backend, rows, input, weight, &out).filter(|_| tensor_cores);
     if let Some(library) = &backend.library
         && tiles.is_none()
         && tensor_cores
@@ -83,7 +83,7 @@ pub(crate) fn linear(
     if !tensor_cores {
         let grid = (outputs.div_ceil(PLAIN), rows.div_ceil(PLAIN));
         let launch = backend.launch_features("linear_plain", grid, 256)?;
-        let launch = ending(launch.read(input).read(weight).read(bias), rows, shape, out);
+        let launch = ending(launch.read(input).read(weight).read(bias), rows, weight, out);
         // SAFETY: the input holds `rows` rows of `inputs` numbers, the output of `outputs`; the gates lie in their table.
         return unsafe { launch.submit() };
     }
@@ -98,7 +98,7 @@ pub(crate) fn linear(
     let launch = launch.shared(tile.shared(inputs, cluster)).cluster(cluster);
     let launch = launch.overlapping().read(input).read(weight).read(bias);
     // SAFETY: as above; rows and outputs beyond the last are neither read nor written.
-    unsafe { ending(launch, rows, shape, out).count(cluster).submit() }
+    unsafe { ending(launch, rows, weight, out).count(cluster).submit() }
 }
 
 /// The same by a library, whose products end in fewer ways: what gates are applied to is stored in bfloat16 between. In
@@ -119,13 +119,19 @@ fn by_library(
     for first in (0..rows).step_by(parts.rows) {
         let count = parts.rows.min(rows - first);
         let own_input = input.at(first * inputs * size_of::<bf16>());
-        let (factors, input, scales) = match weight.scales() {
+        let (factors, input, scales) = match weight.e4m3() {
             None => (Factors::Bf16, own_input, None),
-            Some(of_outputs) => {
-                let (mut quantized, mut scales) = (scratch.at(parts.quantized), scratch.at(parts.scales));
-                fp8::quantize_rows(&backend.kernels, count, inputs, &own_input, &mut quantized, &mut scales)?;
-                let scales = [scales.pointer(), of_outputs];
-                (Factors::E4m3, quantized, Some(scales))
+            Some(weights) => {
+                let rows = match input.e4m3(inputs) {
+                    Some(rows) => rows.from(first, inputs),
+                    None => {
+                        let size = [count, inputs];
+                        let rows = E4m3Rows::at(&scratch.at(parts.quantized), size, false);
+                        fp8::quantize_rows(&backend.kernels, size, &own_input, &rows, None)?;
+                        rows
+                    }
+                };
+                (Factors::E4m3, rows.numbers, Some([rows.scales.pointer(), weights.scales.pointer()]))
             }
         };
         let multiply = |ending, bias, out: Place| {
@@ -139,9 +145,11 @@ fn by_library(
                 multiply(Ending::BiasedFloat32, bias.pointer(), out.at(done * size_of::<f32>()))?;
             }
             LinearOutput::Features(out) => {
+                out.hold(Held::Features);
                 multiply(Ending::Features, bias.rounded(), out.at(done * size_of::<bf16>()))?;
             }
-            LinearOutput::Gelu(out) => {
+            LinearOutput::Gelu(LayerInput { features: out, .. }) => {
+                out.hold(Held::Features);
                 multiply(Ending::Gelu, bias.rounded(), out.at(done * size_of::<bf16>()))?;
             }
             LinearOutput::GatedResidual { residual, gate, rows: grouping, next } => {
@@ -159,7 +167,6 @@ fn by_library(
 struct Parts {
     rows: usize,
     quantized: usize,
-    scales: usize,
 }
 
 impl Parts {
@@ -176,15 +183,14 @@ impl Parts {
     ) -> Self {
         let gated = matches!(out, LinearOutput::GatedResidual { .. });
         let product = if gated { outputs * size_of::<bf16>() } else { 0 };
-        let quantized = if weight.scales().is_some() { inputs } else { 0 };
-        let scale = if weight.scales().is_some() { size_of::<f32>() } else { 0 };
-        let of_a_row = product + quantized + scale;
+        let quantized = if weight.elements() == Elements::E4m3 { inputs + size_of::<f32>() } else { 0 };
+        let of_a_row = product + quantized;
         let parts = match of_a_row {
             0 => 1,
             bytes => rows.div_ceil((SCRATCH / bytes / Self::GRAIN).max(1) * Self::GRAIN),
         };
         let rows = rows.div_ceil(parts.max(1)).next_multiple_of(Self::GRAIN);
-        Parts { rows, quantized: rows * product, scales: rows * (product + quantized) }
+        Parts { rows, quantized: rows * product }
     }
 }
 
@@ -192,20 +198,24 @@ impl Parts {
 fn ending<'a>(
     launch: Launch<'a>,
     rows: usize,
-    MatrixShape { outputs, inputs, .. }: MatrixShape,
+    weight: &CudaMatrix,
     out: LinearOutput<'_, CudaBackend>,
 ) -> Launch<'a> {
+    let MatrixShape { outputs, inputs, .. } = weight.shape();
     let none = None::<&Place>;
     let sizes =
         |launch: Launch<'a>, ending: i32| launch.count(rows).count(inputs).count(outputs).value(ending);
     match out {
         LinearOutput::Features(out) => {
+            out.hold(Held::Features);
             let launch = launch.write(out).read_optional(none).read_optional(none);
             sizes(launch, 0).count(0).count(1)
         }
-        LinearOutput::Gelu(out) => {
-            let launch = launch.write(out).read_optional(none).read_optional(none);
-            sizes(launch, 1).count(0).count(1)
+        LinearOutput::Gelu(LayerInput { features, .. }) => {
+            let e4m3 = weight.elements() == Elements::E4m3;
+            features.hold(if e4m3 { Held::E4m3 { rows, norms: false } } else { Held::Features });
+            let launch = launch.write(features).read_optional(none).read_optional(none);
+            sizes(launch, if e4m3 { 4 } else { 1 }).count(0).count(1)
         }
         LinearOutput::Float32(out) => {
             let launch = launch.write(out).read_optional(none).read_optional(none);

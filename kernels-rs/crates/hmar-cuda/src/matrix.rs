@@ -8,8 +8,9 @@ use hmar_ops::{MatrixBuilder, MatrixShape, Precision};
 
 use crate::backend::CudaBackend;
 use crate::context::Memory;
+use crate::features::E4m3Rows;
 use crate::fp8;
-use crate::kernels::{DevicePointer, Kernels};
+use crate::kernels::{DevicePointer, Kernels, Place, Within};
 use crate::staging::{BLOCK, Staging};
 
 /// What a matrix is made of.
@@ -43,12 +44,20 @@ impl Elements {
     }
 }
 
+/// What belongs to weights in e4m3.
+pub(crate) struct E4m3Weights {
+    /// What each output's weights are relative to.
+    pub(crate) scales: Place,
+    /// The largest Euclidean norm of an output's weights.
+    pub(crate) largest_norm: Place,
+}
+
 /// A weight matrix `[outputs, taps, inputs]` on the GPU.
 pub struct CudaMatrix {
     memory: Memory,
     shape: MatrixShape,
     elements: Elements,
-    /// Of each output, where elements are relative to it.
+    /// Of each output, where elements are relative to it; then the largest Euclidean norm of an output's weights.
     scales: Option<Memory>,
     /// The same weights for convolutions of enlarged pictures, once there was one.
     folded: OnceLock<Memory>,
@@ -67,9 +76,13 @@ impl CudaMatrix {
         self.elements
     }
 
-    /// Where the scales of its outputs are, if it has any.
-    pub(crate) fn scales(&self) -> Option<CUdeviceptr> {
-        self.scales.as_ref().map(Memory::pointer)
+    /// What belongs to weights in e4m3, if these are.
+    pub(crate) fn e4m3(&self) -> Option<E4m3Weights> {
+        let scales = self.scales.as_ref()?;
+        Some(E4m3Weights {
+            scales: scales.at(0),
+            largest_norm: scales.at(self.shape.outputs * size_of::<f32>()),
+        })
     }
 
     pub(crate) fn folded(&self) -> &OnceLock<Memory> {
@@ -89,9 +102,11 @@ impl CudaMatrix {
     fn quantized(self, kernels: &Kernels) -> Result<Self> {
         let MatrixShape { outputs, inputs, .. } = self.shape;
         let context = self.memory.context();
-        let mut memory = Memory::zeroed(context, outputs * inputs * Elements::E4m3.width())?;
-        let mut scales = Memory::zeroed(context, outputs * size_of::<f32>())?;
-        fp8::quantize_rows(kernels, outputs, inputs, &self, &mut memory, &mut scales)?;
+        let memory = Memory::zeroed(context, outputs * inputs * Elements::E4m3.width())?;
+        let scales = Memory::zeroed(context, (outputs + 1) * size_of::<f32>())?;
+        let largest_norm = scales.at(outputs * size_of::<f32>());
+        let rows = E4m3Rows { numbers: memory.at(0), scales: scales.at(0), norms: None };
+        fp8::quantize_rows(kernels, [outputs, inputs], &self, &rows, Some(&largest_norm))?;
         Ok(CudaMatrix { memory, scales: Some(scales), elements: Elements::E4m3, ..self })
     }
 }

@@ -1,12 +1,13 @@
 //! Normalisation, modulation and activation.
 
 use hmar_error::{Code, Error, Result};
-use hmar_ops::{Modulation, Normalized, Rows};
+use hmar_ops::{LayerInput, Modulation, Normalized, Rows};
 
 use crate::backend::CudaBackend;
 use crate::bias::CudaBias;
 use crate::buffer::CudaBuffer;
-use crate::features::CudaFeatures;
+use crate::features::{CudaFeatures, Held};
+use crate::fp8;
 use crate::kernels::{Place, Within};
 
 const THREADS: usize = 256;
@@ -64,11 +65,17 @@ pub(crate) fn modulated_norm(
     input: &CudaBuffer<f32>,
     scale: Modulation<'_, CudaBackend>,
     shift: Modulation<'_, CudaBackend>,
-    out: &mut CudaFeatures,
+    LayerInput { features: out, reader }: LayerInput<'_, CudaBackend>,
 ) -> Result<()> {
     let name = format!("modulated_norm_{}", fours(width)?);
-    let launch = backend.launch_features(&name, rows.count(), ROW_THREADS)?.overlapping();
-    let launch = launch.read(input).read(scale.table).read(shift.table).read(rows.slots);
+    let launch = if fp8::is_e4m3(reader) {
+        out.hold(Held::E4m3 { rows: rows.count(), norms: true });
+        backend.launch(&format!("{name}_e4m3"), rows.count(), ROW_THREADS)?
+    } else {
+        out.hold(Held::Features);
+        backend.launch_features(&name, rows.count(), ROW_THREADS)?
+    };
+    let launch = launch.overlapping().read(input).read(scale.table).read(shift.table).read(rows.slots);
     let launch = launch.write(out).count(rows.per_sequence).count(width);
     // SAFETY: input and output hold the rows; every slot's vectors lie within the tables, whose strides are equal.
     unsafe { launch.count(scale.stride).count(scale.offset).count(shift.offset).submit() }
@@ -94,20 +101,27 @@ pub(crate) fn add_gated(
     residual: &mut CudaBuffer<f32>,
     next: Option<&mut Normalized<'_, CudaBackend>>,
 ) -> Result<()> {
-    let launch = backend.launch(&format!("gated_norm_{}", fours(width)?), count, ROW_THREADS)?.overlapping();
+    let e4m3 = next.as_ref().is_some_and(|next| fp8::is_e4m3(next.out.reader));
+    let name = format!("gated_norm_{}_{}", fours(width)?, if e4m3 { "e4m3" } else { "bf16" });
+    let launch = backend.launch(&name, count, ROW_THREADS)?.overlapping();
     let gates = gate.table.at(gate.offset * size_of::<f32>());
     let launch = launch.read(product).read(bias).read(&gates).read(rows.slots).write(residual);
     let (launch, [stride, scale, shift]) = match next {
-        Some(Normalized { scale, shift, out }) => (
-            launch.read(scale.table).read(shift.table).write(*out),
-            [scale.stride, scale.offset, shift.offset],
-        ),
+        Some(Normalized { scale, shift, out }) => {
+            out.features.hold(if e4m3 {
+                Held::E4m3 { rows: rows.count(), norms: true }
+            } else {
+                Held::Features
+            });
+            let launch = launch.read(scale.table).read(shift.table).write(out.features);
+            (launch, [scale.stride, scale.offset, shift.offset])
+        }
         None => {
             let none = None::<&Place>;
             (launch.read_optional(none).read_optional(none).read_optional(none), [0; 3])
         }
     };
-    let launch = launch.count(first).count(rows.per_sequence).count(width);
+    let launch = launch.count(rows.count()).count(first).count(rows.per_sequence).count(width);
     // SAFETY: the product holds `count` rows, the residual and the output all; vectors lie within their tables.
     unsafe { launch.count(gate.stride).count(stride).count(scale).count(shift).submit() }
 }

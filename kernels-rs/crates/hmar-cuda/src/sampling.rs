@@ -15,10 +15,16 @@ const POSITIONS: usize = 8;
 /// Threads of blocks without order among them.
 const THREADS: usize = 256;
 
-/// Tokens a thread of `draw_tokens` looks after.
+/// Tokens a thread of `draw_tokens` looks after, at most.
+const MOST_TOKENS: usize = 16;
+
+/// How many it does.
 fn tokens_of_a_thread(vocabulary: usize) -> usize {
-    if vocabulary <= 1024 { 4 } else { 16 }
+    if vocabulary <= 1024 { 4 } else { MOST_TOKENS }
 }
+
+/// Rows from which on two kernels are faster, of which the first takes fewer registers and so more rows at once.
+const MANY_ROWS: usize = 1024;
 
 fn threads(what: &str, count: usize, of_a_thread: usize) -> Result<usize> {
     let threads = count.div_ceil(of_a_thread).next_multiple_of(32);
@@ -45,19 +51,22 @@ pub(crate) fn draw_tokens(
     let TokenDraw { images, positions, vocabulary, halves } = draw;
     let items = tokens_of_a_thread(vocabulary);
     let threads = threads("codes", vocabulary, items)?;
-    let launch = backend.launch(&format!("draw_tokens_{items}"), images * positions, threads)?.overlapping();
+    let rows = images * positions;
     // The logits, apart by the threads they belong to, and the tokens that top-k keeps.
     let staged = vocabulary + vocabulary.div_ceil(items) + 1;
-    let launch = launch
-        .shared(staged * size_of::<f32>() + vocabulary * size_of::<u16>())
-        .write(logits)
-        .read_optional(only)
-        .read(settings)
-        .write(tokens)
-        .write(confidence);
-    // SAFETY: the logits hold `halves` times `images·positions` rows of `vocabulary`, the others as many elements; a row and a number for
-    // every thread fit in the shared memory.
-    unsafe { launch.count(positions).count(vocabulary).count(halves).submit() }
+    let shared = staged * size_of::<f32>() + vocabulary * size_of::<u16>();
+    let mut submit = |kernel: &str, blocks: usize| {
+        let launch = backend.launch(kernel, blocks, threads)?.shared(shared).overlapping();
+        let launch = launch.write(logits).read_optional(only).read(settings).write(tokens).write(confidence);
+        // SAFETY: the logits hold `halves` times `images·positions` rows of `vocabulary`, the others as many elements; a row
+        // and a number for every thread fit in the shared memory.
+        unsafe { launch.count(rows).count(positions).count(vocabulary).count(halves).submit() }
+    };
+    if items == MOST_TOKENS && rows >= MANY_ROWS {
+        submit("draw_tokens_few", rows)?;
+        return submit("draw_tokens_left", backend.context.multiprocessors);
+    }
+    submit(&format!("draw_tokens_{items}"), rows)
 }
 
 /// See [`hmar_ops::Backend::keep_least_confident`].

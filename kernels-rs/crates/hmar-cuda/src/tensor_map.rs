@@ -33,7 +33,27 @@ impl TensorMap {
         sizes: [usize; RANK],
         box_sizes: [usize; RANK],
     ) -> Result<Self> {
-        let mut bytes = size_of::<half::bf16>();
+        Self::of(context, tensor, sizes, box_sizes, CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2)
+    }
+
+    /// The same of a tensor of bytes: a box is 128 wide.
+    pub(crate) fn of_bytes<const RANK: usize>(
+        context: &Context,
+        tensor: &impl DevicePointer,
+        sizes: [usize; RANK],
+        box_sizes: [usize; RANK],
+    ) -> Result<Self> {
+        Self::of(context, tensor, sizes, box_sizes, CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8, 1)
+    }
+
+    fn of<const RANK: usize>(
+        context: &Context,
+        tensor: &impl DevicePointer,
+        sizes: [usize; RANK],
+        box_sizes: [usize; RANK],
+        elements: CUtensorMapDataType,
+        mut bytes: usize,
+    ) -> Result<Self> {
         // The contiguous dimension has no stride.
         let strides: [u64; RANK] = sizes.map(|size| {
             bytes *= size;
@@ -48,7 +68,7 @@ impl TensorMap {
         let answer = unsafe {
             sys::cuTensorMapEncodeTiled(
                 map.as_mut_ptr(),
-                CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                elements,
                 RANK as u32,
                 tensor.pointer() as *mut std::ffi::c_void,
                 sizes.as_ptr(),

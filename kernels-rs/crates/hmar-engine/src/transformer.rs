@@ -6,7 +6,7 @@ mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, Modulation, Overlapping, Path, PathBuffers, Rows, Span};
+use hmar_ops::{Backend, LayerInput, LinearOutput, Modulation, Overlapping, Path, PathBuffers, Rows, Span};
 
 use self::block::{Block, Norm};
 pub(crate) use self::cache::Cache;
@@ -220,8 +220,9 @@ impl<B: Backend> Transformer<B> {
         let width = self.config.width;
         let table = conditions.head(Self::head(kind));
         let part = |index: usize| Modulation { table, stride: 2 * width, offset: index * width };
-        let head_norm = Norm { scale: part(0), shift: part(1) };
-        let block_norm = |index: usize| Block::norm(&self.config, conditions.block(index));
+        let head = &self.heads[Self::head(kind)].out;
+        let head_norm = Norm { scale: part(0), shift: part(1), reader: &head.weight };
+        let block_norm = |index: usize| self.blocks[index].norm(&self.config, conditions.block(index));
 
         let path: Vec<usize> = self.path(kind).collect();
         let whole = 0..rows.per_sequence;
@@ -229,9 +230,9 @@ impl<B: Backend> Transformer<B> {
         if dense && cache.is_none() && self.run_path(backend, kind, conditions, rows, activations)? {
             return Ok(());
         }
-        let Norm { scale, shift } = path.first().map_or(head_norm, |&first| block_norm(first));
+        let Norm { scale, shift, reader } = path.first().map_or(head_norm, |&first| block_norm(first));
         let Activations { residual, normed, .. } = activations;
-        backend.modulated_norm(rows, width, residual, scale, shift, normed)?;
+        backend.modulated_norm(rows, width, residual, scale, shift, LayerInput::of(normed, reader))?;
         for (place, &index) in path.iter().enumerate() {
             let next = path.get(place + 1).map_or(head_norm, |&next| block_norm(next));
             let cache = cache.as_deref_mut().map(|cache| cache.of_block(index));
@@ -247,7 +248,7 @@ impl<B: Backend> Transformer<B> {
             )?;
         }
         let Activations { normed, logits, .. } = activations;
-        let Layer { weight, bias } = &self.heads[Self::head(kind)].out;
+        let Layer { weight, bias } = head;
         backend.linear(rows.count(), normed, weight, bias, LinearOutput::Float32(logits))
     }
 }

@@ -100,7 +100,7 @@ pub enum LinearOutput<'a, B: Backend> {
     /// `out = x`: the input of another operation.
     Features(&'a mut B::Features),
     /// `out = gelu(x)`, GELU in its tanh form.
-    Gelu(&'a mut B::Features),
+    Gelu(LayerInput<'a, B>),
     /// `out = x` in float32: logits and modulations.
     Float32(&'a mut B::Buffer<f32>),
     /// `residual += gate · x`: the residual stream of AdaLN's blocks.
@@ -123,7 +123,28 @@ pub struct Normalized<'a, B: Backend> {
     /// b of it.
     pub shift: Modulation<'a, B>,
     /// `[rows, width]`
-    pub out: &'a mut B::Features,
+    pub out: LayerInput<'a, B>,
+}
+
+/// Activations that a layer will read: a device may leave them as that layer multiplies them, for which alone they are
+/// of use then.
+pub struct LayerInput<'a, B: Backend> {
+    /// Where they go.
+    pub features: &'a mut B::Features,
+    /// The layer's weights; without them, any operation may read the activations.
+    pub reader: Option<&'a B::Matrix>,
+}
+
+impl<'a, B: Backend> LayerInput<'a, B> {
+    /// Activations that any operation may read.
+    pub fn of_any(features: &'a mut B::Features) -> Self {
+        LayerInput { features, reader: None }
+    }
+
+    /// Activations that the layer with these weights reads.
+    pub fn of(features: &'a mut B::Features, reader: &'a B::Matrix) -> Self {
+        LayerInput { features, reader: Some(reader) }
+    }
 }
 
 /// How queries and keys become scores.
@@ -472,7 +493,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         input: &Self::Buffer<f32>,
         scale: Modulation<'_, Self>,
         shift: Modulation<'_, Self>,
-        out: &mut Self::Features,
+        out: LayerInput<'_, Self>,
     ) -> Result<()>;
 
     /// Multi-head attention over `qkv [sequences, rows, 3, heads, head_width]`, or of its queries over cached keys and

@@ -1,7 +1,7 @@
 //! Linear layers in FP8 against float64: no worse than the rounding of their factors.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, MatrixBuilder, MatrixShape, Modulation, Precision, Rows};
+use hmar_ops::{Backend, LayerInput, LinearOutput, MatrixBuilder, MatrixShape, Modulation, Precision, Rows};
 
 use crate::check::{
     Check, Ctx, Outcome, Random, Timing, as_held, downloaded, features, poisoned_features, uploaded, widened,
@@ -16,13 +16,23 @@ const LARGEST: f64 = 448.0;
 /// The checks.
 pub fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
-    for (rows, inputs, outputs) in
-        [(1, 64, 64), (7, 1024, 2304), (18, 4096, 1024), (338, 1920, 1920), (9001, 64, 1024)]
-    {
+    for (rows, inputs, outputs) in [
+        (1, 64, 64),
+        (7, 1024, 2304),
+        (18, 4096, 1024),
+        (338, 1920, 1920),
+        (9001, 64, 1024),
+        (8390, 80, 1008),
+        (6650, 80, 1904),
+    ] {
         for gated in [false, true] {
             let name = format!("linear {rows}×{inputs} → {outputs}{}", if gated { ", gated" } else { "" });
             checks.push(Check::new(name, move |ctx| parity(ctx, rows, inputs, outputs, gated)));
         }
+    }
+    for (rows, width) in [(7, 64), (701, 192), (16_880, 64)] {
+        let name = format!("feed-forward {rows}×{width}");
+        checks.push(Check::new(name, move |ctx| feed_forward(ctx, rows, width)));
     }
     for (inputs, outputs) in [(1920, 5760), (1920, 7680), (7680, 1920)] {
         let name = format!("linear timed, 32768×{inputs} → {outputs}");
@@ -57,12 +67,74 @@ fn parity(ctx: &Ctx, rows: usize, inputs: usize, outputs: usize, gated: bool) ->
 
     let exact = product(&input, &weights, &bias, inputs);
     let rounded = product(&quantized(&input, inputs), &quantized(&weights, inputs), &bias, inputs);
+    Ok(compared(&found, &exact, &rounded))
+}
+
+/// A normalisation, two layers and GELU between them: what is rounded on the way is no worse than by its largest number.
+fn feed_forward(ctx: &Ctx, rows: usize, width: usize) -> Result<Outcome> {
+    let gpu = ctx.gpu(Precision::Bf16);
+    let hidden = 4 * width;
+    let mut random = Random::new((rows + width) as u64);
+    let input: Vec<f32> = random.normals(rows * width).iter().map(|x| 3.0 * x + 1.0).collect();
+    let mut weights = |inputs: usize, outputs: usize| {
+        let weights: Vec<f32> =
+            random.normals(outputs * inputs).iter().map(|x| x / (inputs as f32).sqrt()).collect();
+        as_held(Precision::Bf16, &weights)
+    };
+    let (of_first, of_second) = (weights(width, hidden), weights(hidden, width));
+    let bias = as_held(Precision::Bf16, &random.normals(hidden));
+    let modulation: Vec<f32> = random.normals(2 * width).iter().map(|x| x / 2.0).collect();
+
+    let (first, second) = (weight(ctx, width, hidden, &of_first)?, weight(ctx, hidden, width, &of_second)?);
+    let (of_hidden, of_out) = (gpu.bias(&bias)?, gpu.bias(&vec![0.0; width])?);
+    let (table, slots) = (uploaded(gpu, &modulation)?, uploaded(gpu, &[0u32])?);
+    let part = |offset| Modulation { table: &table, stride: 2 * width, offset };
+    let grouping = Rows { sequences: 1, per_sequence: rows, slots: &slots };
+    let mut normed = poisoned_features(gpu, rows * width)?;
+    let mut between = poisoned_features(gpu, rows * hidden)?;
+    let mut out = poisoned_features(gpu, rows * width)?;
+    let to_first = LayerInput::of(&mut normed, &first);
+    gpu.modulated_norm(grouping, width, &uploaded(gpu, &input)?, part(0), part(width), to_first)?;
+    let to_second = LinearOutput::Gelu(LayerInput::of(&mut between, &second));
+    gpu.linear(rows, &normed, &first, &of_hidden, to_second)?;
+    gpu.linear(rows, &between, &second, &of_out, LinearOutput::Features(&mut out))?;
+    let found = widened(gpu, &out, rows * width)?;
+
+    let normalized: Vec<f32> = input
+        .chunks_exact(width)
+        .flat_map(|row| {
+            let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
+            let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / width as f64;
+            let modulation = &modulation;
+            row.iter().enumerate().map(move |(i, &x)| {
+                let x = (f64::from(x) - mean) / (variance + 1e-6).sqrt();
+                (x * (1.0 + f64::from(modulation[i])) + f64::from(modulation[width + i])) as f32
+            })
+        })
+        .collect();
+    let chain = |rounded: &dyn Fn(&[f32], usize) -> Vec<f32>| {
+        let between = product(&rounded(&normalized, width), &rounded(&of_first, width), &bias, width);
+        let between: Vec<f32> = between.into_iter().map(|x| gelu(x) as f32).collect();
+        product(&rounded(&between, hidden), &rounded(&of_second, hidden), &vec![0.0; width], hidden)
+    };
+    let exact = chain(&|values, _| values.to_vec());
+    let rounded = chain(&|values, width| quantized(values, width));
+    Ok(compared(&found, &exact, &rounded))
+}
+
+fn gelu(x: f64) -> f64 {
+    let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+    0.5 * x * (1.0 + u.tanh())
+}
+
+/// The error in norm, which may be little more than that of rounding the factors.
+fn compared(found: &[f32], exact: &[f64], rounded: &[f64]) -> Outcome {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let size = norm(&mut exact.iter().copied());
-    let of_rounding = norm(&mut rounded.iter().zip(&exact).map(|(a, b)| a - b)) / size;
-    let error = norm(&mut found.iter().zip(&exact).map(|(&a, b)| f64::from(a) - b)) / size;
-    Ok(Outcome::new(error, of_rounding * (1.0 + MORE))
-        .note(format!("of rounding the factors alone {of_rounding:.2e}")))
+    let of_rounding = norm(&mut rounded.iter().zip(exact).map(|(a, b)| a - b)) / size;
+    let error = norm(&mut found.iter().zip(exact).map(|(&a, b)| f64::from(a) - b)) / size;
+    Outcome::new(error, of_rounding * (1.0 + MORE))
+        .note(format!("of rounding the factors alone {of_rounding:.2e}"))
 }
 
 fn weight(

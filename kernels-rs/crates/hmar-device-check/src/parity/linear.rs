@@ -1,7 +1,7 @@
 //! Linear layers against float64.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, LinearOutput, MatrixShape, Modulation, Normalized, Precision, Rows};
+use hmar_ops::{Backend, LayerInput, LinearOutput, MatrixShape, Modulation, Normalized, Precision, Rows};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, downloaded, features, matrix, poisoned,
@@ -100,7 +100,7 @@ fn parity(
             let mut out = poisoned_features(gpu, rows * outputs)?;
             let output = match ending {
                 Ending::Features => LinearOutput::Features(&mut out),
-                _ => LinearOutput::Gelu(&mut out),
+                _ => LinearOutput::Gelu(LayerInput::of_any(&mut out)),
             };
             gpu.linear(rows, &on_gpu, &weight, &bias_on_gpu, output)?;
             widened(gpu, &out, rows * outputs)?
@@ -121,7 +121,7 @@ fn parity(
             let next = normalizes.then(|| Normalized {
                 scale: part(3 * outputs),
                 shift: part(5 * outputs),
-                out: &mut normed,
+                out: LayerInput::of_any(&mut normed),
             });
             let output = LinearOutput::GatedResidual {
                 residual: &mut residual,
@@ -248,10 +248,10 @@ fn timed(ctx: &Ctx, ending: Ending, rows: usize, inputs: usize, outputs: usize) 
         let grouping = Rows { sequences: 1, per_sequence: rows, slots: &slots };
         let output = match ending {
             Ending::Features => LinearOutput::Features(&mut out),
-            Ending::Gelu => LinearOutput::Gelu(&mut out),
+            Ending::Gelu => LinearOutput::Gelu(LayerInput::of_any(&mut out)),
             Ending::Float32 => LinearOutput::Float32(&mut residual),
             Ending::GatedResidual => {
-                let next = Some(Normalized { scale: gate, shift: gate, out: &mut out });
+                let next = Some(Normalized { scale: gate, shift: gate, out: LayerInput::of_any(&mut out) });
                 LinearOutput::GatedResidual { residual: &mut residual, gate, rows: grouping, next }
             }
         };

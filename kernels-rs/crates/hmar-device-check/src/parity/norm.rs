@@ -1,7 +1,7 @@
 //! Normalisation and activation against float64.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, Modulation, Precision, Rows};
+use hmar_ops::{Backend, LayerInput, Modulation, Precision, Rows};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, downloaded, poisoned_features, rounding, uploaded,
@@ -40,7 +40,14 @@ fn modulated_norm(ctx: &Ctx, precision: Precision, rows: usize, width: usize) ->
     let whole = Rows { sequences: sequences.max(1), per_sequence: rows.min(5), slots: &slots_on_gpu };
     let count = whole.count();
     let mut out = poisoned_features(gpu, count * width)?;
-    gpu.modulated_norm(whole, width, &uploaded(gpu, &input)?, part(scale), part(shift), &mut out)?;
+    gpu.modulated_norm(
+        whole,
+        width,
+        &uploaded(gpu, &input)?,
+        part(scale),
+        part(shift),
+        LayerInput::of_any(&mut out),
+    )?;
 
     let mut exact = Vec::with_capacity(count * width);
     for (row, values) in input.chunks_exact(width).take(count).enumerate() {
@@ -83,7 +90,8 @@ fn timed(ctx: &Ctx, rows: usize, width: usize) -> Result<Outcome> {
     let mut out = gpu.allocate_features(rows * width)?;
     let rows_of = || Rows { sequences: 1, per_sequence: rows, slots: &slots };
     let part = |offset| Modulation { table: &table, stride: 6 * width, offset };
-    let microseconds =
-        ctx.time(gpu, |_| gpu.modulated_norm(rows_of(), width, &input, part(0), part(width), &mut out))?;
+    let microseconds = ctx.time(gpu, |_| {
+        gpu.modulated_norm(rows_of(), width, &input, part(0), part(width), LayerInput::of_any(&mut out))
+    })?;
     Ok(Outcome::default().timed(Timing { microseconds, bytes: 6.0 * (rows * width) as f64, flops: 0.0 }))
 }

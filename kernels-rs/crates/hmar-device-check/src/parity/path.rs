@@ -3,8 +3,8 @@
 use hmar_cuda::CudaBackend;
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{
-    AttentionShape, Backend, KeysValues, Linear, LinearOutput, MatrixShape, Modulation, Normalized, Path,
-    PathBlock, PathBuffers, Precision, Rows, Scores, Span,
+    AttentionShape, Backend, KeysValues, LayerInput, Linear, LinearOutput, MatrixShape, Modulation,
+    Normalized, Path, PathBlock, PathBuffers, Precision, Rows, Scores, Span,
 };
 
 use crate::check::{
@@ -212,22 +212,22 @@ fn layer_by_layer<B: Backend>(
     };
     for block in &path.blocks {
         let part = |index| vector(block.modulations, 6, index);
-        backend.modulated_norm(rows, width, residual, part(2), part(4), features)?;
+        backend.modulated_norm(rows, width, residual, part(2), part(4), LayerInput::of_any(features))?;
         let Linear { weight, bias } = block.qkv;
         backend.linear(count, features, weight, bias, LinearOutput::Features(qkv))?;
         backend.attention(shape_of(&shape), qkv, KeysValues::BesideQueries, block.scores, hidden)?;
         let Linear { weight, bias } = block.proj;
-        let next = Some(Normalized { scale: part(3), shift: part(5), out: features });
+        let next = Some(Normalized { scale: part(3), shift: part(5), out: LayerInput::of_any(features) });
         let output = LinearOutput::GatedResidual { residual, gate: part(0), rows, next };
         backend.linear(count, hidden, weight, bias, output)?;
         let Linear { weight, bias } = block.fc1;
-        backend.linear(count, features, weight, bias, LinearOutput::Gelu(hidden))?;
+        backend.linear(count, features, weight, bias, LinearOutput::Gelu(LayerInput::of_any(hidden)))?;
         let Linear { weight, bias } = block.fc2;
         let output = LinearOutput::GatedResidual { residual, gate: part(1), rows, next: None };
         backend.linear(count, hidden, weight, bias, output)?;
     }
     let part = |index| vector(path.head_modulations, 2, index);
-    backend.modulated_norm(rows, width, residual, part(0), part(1), features)?;
+    backend.modulated_norm(rows, width, residual, part(0), part(1), LayerInput::of_any(features))?;
     let Linear { weight, bias } = path.head;
     backend.linear(count, features, weight, bias, LinearOutput::Float32(logits))
 }

@@ -28,7 +28,18 @@ pub fn checks() -> Vec<Check> {
         for (vocabulary, ties) in [(VOCABULARY, false), (VOCABULARY, true), (1024, false), (77, true)] {
             let ends = if ties { ", ties" } else { "" };
             let name = format!("draw {name}, V = {vocabulary}{ends}");
-            checks.push(Check::new(name, move |ctx| draw(ctx, settings, vocabulary, ties)));
+            checks.push(Check::new(name, move |ctx| draw(ctx, settings, [3, 100], vocabulary, ties)));
+        }
+    }
+    // So many rows are drawn by two kernels.
+    for (name, settings) in [
+        ("no filter", settings),
+        ("top-k 1000", DrawSettings { top_k: 1000, top_p: 0.99, guidance: 1.7, ..settings }),
+        ("top-k 1500", DrawSettings { top_k: 1500, top_p: 0.9, ..settings }),
+    ] {
+        for ties in [false, true] {
+            let name = format!("draw {name}, many rows{}", if ties { ", ties" } else { "" });
+            checks.push(Check::new(name, move |ctx| draw(ctx, settings, [5, 210], VOCABULARY, ties)));
         }
     }
     for (images, positions, open) in [(1, 4, 3), (3, 9, 0), (2, 256, 100), (2, 256, 256), (5, 4096, 1000)] {
@@ -56,8 +67,13 @@ fn logits(random: &mut Random, count: usize, ties: bool) -> Vec<f32> {
 }
 
 /// Tokens are equal, confidences within a few roundings.
-fn draw(ctx: &Ctx, settings: DrawSettings, vocabulary: usize, ties: bool) -> Result<Outcome> {
-    let (images, positions) = (3, 100);
+fn draw(
+    ctx: &Ctx,
+    settings: DrawSettings,
+    [images, positions]: [usize; 2],
+    vocabulary: usize,
+    ties: bool,
+) -> Result<Outcome> {
     let rows = images * positions;
     let halves = if settings.guidance == 0.0 { 1 } else { 2 };
     let draw = TokenDraw { images, positions, vocabulary, halves };

@@ -3,7 +3,8 @@
 use hmar_checkpoint::ModelConfig;
 use hmar_error::Result;
 use hmar_ops::{
-    AttentionShape, Backend, KeysValues, LinearOutput, Modulation, Normalized, PathBlock, Rows, Scores, Span,
+    AttentionShape, Backend, KeysValues, LayerInput, LinearOutput, Modulation, Normalized, PathBlock, Rows,
+    Scores, Span,
 };
 
 use super::Activations;
@@ -120,7 +121,8 @@ impl<B: Backend> Block<B> {
     ) -> Result<()> {
         let width = config.width;
         let [attention_gate, feed_forward_gate] = [0, 1].map(|index| part(modulations, width, index));
-        let between = Norm { scale: part(modulations, width, 3), shift: part(modulations, width, 5) };
+        let reader = &self.fc1.weight;
+        let between = Norm { scale: part(modulations, width, 3), shift: part(modulations, width, 5), reader };
         let count = rows.count();
         let Activations { residual, normed, qkv, hidden, .. } = activations;
 
@@ -147,7 +149,13 @@ impl<B: Backend> Block<B> {
         let out = LinearOutput::GatedResidual { residual, gate: attention_gate, rows, next: next_input };
         backend.linear(count, hidden, weight, bias, out)?;
         let Layer { weight, bias } = &self.fc1;
-        backend.linear(count, normed, weight, bias, LinearOutput::Gelu(hidden))?;
+        backend.linear(
+            count,
+            normed,
+            weight,
+            bias,
+            LinearOutput::Gelu(LayerInput::of(hidden, &self.fc2.weight)),
+        )?;
         let Layer { weight, bias } = &self.fc2;
         let next_input = Some(next.to(normed));
         let out = LinearOutput::GatedResidual { residual, gate: feed_forward_gate, rows, next: next_input };
@@ -155,15 +163,17 @@ impl<B: Backend> Block<B> {
     }
 
     /// What the rows are normalised by before the block, from its modulations.
-    pub(super) fn norm<'a>(config: &ModelConfig, modulations: &'a B::Buffer<f32>) -> Norm<'a, B> {
-        Norm { scale: part(modulations, config.width, 2), shift: part(modulations, config.width, 4) }
+    pub(super) fn norm<'a>(&'a self, config: &ModelConfig, modulations: &'a B::Buffer<f32>) -> Norm<'a, B> {
+        let part = |index| part(modulations, config.width, index);
+        Norm { scale: part(2), shift: part(4), reader: &self.qkv.weight }
     }
 }
 
-/// Scale and shift of a normalisation.
+/// Scale and shift of a normalisation, and the weights of the layer it is made for.
 pub(super) struct Norm<'a, B: Backend> {
     pub(super) scale: Modulation<'a, B>,
     pub(super) shift: Modulation<'a, B>,
+    pub(super) reader: &'a B::Matrix,
 }
 
 impl<B: Backend> Clone for Norm<'_, B> {
@@ -176,7 +186,7 @@ impl<B: Backend> Copy for Norm<'_, B> {}
 
 impl<'a, B: Backend> Norm<'a, B> {
     fn to(self, out: &'a mut B::Features) -> Normalized<'a, B> {
-        Normalized { scale: self.scale, shift: self.shift, out }
+        Normalized { scale: self.scale, shift: self.shift, out: LayerInput::of(out, self.reader) }
     }
 }
 

@@ -263,7 +263,7 @@ impl Backend for CpuBackend {
                     out.iter_mut().zip(products).for_each(|(out, (x, bias))| *out = x + bias);
                 });
             }
-            LinearOutput::Gelu(out) => {
+            LinearOutput::Gelu(LayerInput { features: out, .. }) => {
                 self.multiply(rows, input, weight, out, |_, first, products, out| {
                     let products = products.iter().zip(&bias[first..]);
                     out.iter_mut().zip(products).for_each(|(out, (x, bias))| *out = gelu(x + bias));
@@ -327,7 +327,7 @@ impl Backend for CpuBackend {
         input: &CpuBuffer<f32>,
         scale: Modulation<'_, Self>,
         shift: Modulation<'_, Self>,
-        out: &mut CpuBuffer<f32>,
+        LayerInput { features: out, .. }: LayerInput<'_, Self>,
     ) -> Result<()> {
         let length = rows.count() * width;
         let modulation = |row: usize| {
