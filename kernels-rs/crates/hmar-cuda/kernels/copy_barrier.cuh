@@ -77,8 +77,22 @@ __device__ __forceinline__ void store_at_block(uint32_t to, float4 x, uint32_t b
       : "memory");
 }
 
+// The same here, of this block's own threads.
+__device__ __forceinline__ void store_here(uint32_t to, float4 x) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
+}
+
+__device__ __forceinline__ float4 load_here(uint32_t from) {
+  float4 x;
+  asm("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
+  return x;
+}
+
 // The two halves of a barrier for all threads of a cluster's blocks.
 __device__ __forceinline__ void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+// The first half without an order for memory: for what the copy engine has brought and the tensor cores have read. The
+// other waits until all of the thread's reads and writes are done.
+__device__ __forceinline__ void arrive_in_cluster_unordered() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
 __device__ __forceinline__ void wait_for_cluster() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 
 #endif

@@ -105,8 +105,8 @@ __device__ __forceinline__ void modulated_norm(const float* input, const float* 
   Row<FOURS> row, scale, shift;
   scale.load(scales + slot + scale_offset, width);
   shift.load(shifts + slot + shift_offset, width);
-  wait_for_earlier();
   let_next_start();
+  wait_for_earlier();
   row.load(input + (size_t)number * width, width);
   finish(row, scale, shift, out, number, width);
 }
@@ -126,8 +126,8 @@ __device__ __forceinline__ void gated_norm(const bf16* product, const float* bia
     scale.load(scales + slot * stride + scale_offset, width);
     shift.load(shifts + slot * stride + shift_offset, width);
   }
-  wait_for_earlier();
   let_next_start();
+  wait_for_earlier();
   row.load(residual + (size_t)number * width, width);
   row.walk(width, [&](int i, int column) {
     uint2 both = *reinterpret_cast<const uint2*>(product + (size_t)blockIdx.x * width + column);

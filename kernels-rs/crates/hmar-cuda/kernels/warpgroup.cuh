@@ -63,6 +63,11 @@ __device__ __forceinline__ void copy_box_to_blocks(uint32_t to, const TensorMap&
       : "memory");
 }
 
+// Has the copy engine fetch a tensor's description before it is needed.
+__device__ __forceinline__ void bring_map_near(const TensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
 // Brings bytes, a multiple of 16, near: to the L2 cache.
 __device__ __forceinline__ void bring_near(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));

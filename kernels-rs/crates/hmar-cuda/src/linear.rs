@@ -1,11 +1,13 @@
 //! Linear layers: products with the endings of the blocks.
 
+mod rows;
 mod tiles;
 
 use half::bf16;
 use hmar_error::Result;
 use hmar_ops::{LayerInput, LinearOutput, MatrixShape, Normalized};
 
+use self::rows::RowTiles;
 use self::tiles::Tiles;
 use crate::backend::{CudaBackend, SCRATCH};
 use crate::bias::CudaBias;
@@ -62,8 +64,10 @@ pub(crate) fn linear(
     let tensor_cores = weight.elements() != Elements::F32 && inputs % 8 == 0 && outputs % 2 == 0;
     let many = rows >= LIBRARY_ROWS || inputs * outputs >= LIBRARY_WEIGHTS;
     let tiles = Tiles::choose(backend, rows, input, weight, &out).filter(|_| tensor_cores);
+    let row_tiles = RowTiles::choose(backend, rows, weight, &out).filter(|_| tensor_cores && tiles.is_none());
     if let Some(library) = &backend.library
         && tiles.is_none()
+        && row_tiles.is_none()
         && tensor_cores
         && (many || backend.batch_invariant || weight.elements() == Elements::E4m3)
         && outputs.is_multiple_of(8)
@@ -78,6 +82,9 @@ pub(crate) fn linear(
         return norm::modulated_norm(backend, grouping, outputs, residual, scale, shift, out);
     }
     if let Some(tiles) = tiles {
+        return tiles.multiply(backend, rows, input, weight, bias, out);
+    }
+    if let Some(tiles) = row_tiles {
         return tiles.multiply(backend, rows, input, weight, bias, out);
     }
     if !tensor_cores {

@@ -19,6 +19,13 @@ enum Ending {
 
 const ENDINGS: [Ending; 4] = [Ending::Features, Ending::Gelu, Ending::Float32, Ending::GatedResidual];
 
+/// Widths and rows that are timed: those of passes of 256 px, of d24 at 512 px, and of batches' first passes.
+const TIMED: [(usize, &[usize]); 3] = [
+    (1024, &[2, 8, 18, 32, 50, 72, 128, 200, 338, 512, 576, 1152, 32_768]),
+    (1536, &[162, 338, 648, 1152]),
+    (1920, &[2, 8, 18, 32, 50, 72, 128, 200, 338, 512, 32_768]),
+];
+
 /// The checks.
 pub fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
@@ -53,8 +60,33 @@ pub fn checks() -> Vec<Check> {
             checks.push(Check::new(name, run));
         }
     }
-    for width in [1024, 1920] {
-        for rows in [2, 8, 18, 32, 50, 72, 128, 200, 338, 512, 32_768] {
+    // Tens to hundreds of rows of the released models, whole tiles and odd ones, and depths that are split unevenly.
+    for ending in ENDINGS {
+        for (rows, inputs, outputs) in [
+            (17, 520, 1544),
+            (33, 1024, 3072),
+            (50, 1280, 1280),
+            (72, 1536, 1536),
+            (72, 1024, 4096),
+            (97, 1920, 1920),
+            (128, 4096, 1024),
+            (162, 1000, 1032),
+            (207, 1024, 1024),
+            (338, 1024, 1024),
+            (1152, 584, 1024),
+        ] {
+            let name = format!("linear {rows}×{inputs} → {outputs}, {ending:?}, rows");
+            let run = move |ctx: &Ctx| parity(ctx, Precision::Bf16, ending, rows, inputs, outputs);
+            checks.push(Check::new(name, run));
+        }
+    }
+    for (rows, inputs, outputs) in [(50, 7680, 1920), (72, 6144, 1536), (162, 5120, 1280)] {
+        let name = format!("linear {rows}×{inputs} → {outputs}, GatedResidual, rows");
+        let run = move |ctx: &Ctx| parity(ctx, Precision::Bf16, Ending::GatedResidual, rows, inputs, outputs);
+        checks.push(Check::new(name, run));
+    }
+    for (width, rows) in TIMED {
+        for &rows in rows {
             for (ending, inputs, outputs) in [
                 (Ending::Features, width, 3 * width),
                 (Ending::GatedResidual, width, width),
