@@ -1,4 +1,5 @@
-// Attention of a path's few rows: a warp makes 16 queries of a head, all of it in registers.
+// Attention of a path's few rows: a warp makes 16 queries of a head, all of it in registers. They may be of several
+// sequences: what is not a query's is left out of its sums.
 #pragma once
 
 #include "awaited.cuh"
@@ -7,14 +8,13 @@
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
 // The thread's number, so that what follows from it is not kept in registers from one layer to the next.
-__device__ __forceinline__ int thread_anew() {
-  int thread = threadIdx.x;
+__device__ __forceinline__ uint32_t thread_anew() {
+  uint32_t thread = threadIdx.x;
   asm volatile("" : "+r"(thread));
   return thread;
 }
 
 constexpr int HEAD_WIDTH = 64;
-constexpr int QUERIES = 16;
 
 // Numbers 8·(lane % 4) … + 7 and 32 more of a head of a row. The first two words of each are a lane's operands of one
 // product 16 deep, the others' of the next: both operands are permuted alike.
@@ -22,28 +22,29 @@ struct HeadPart {
   uint4 parts[2];
 };
 
-__device__ __forceinline__ HeadPart look_at_head(const bf16* head, int lane) {
-  int at = lane % 4 * 8;
-  return {look_at_four(head + at), look_at_four(head + 32 + at)};
+// `own` is the lane's first number of the row's head.
+__device__ __forceinline__ HeadPart look_at_head(const bf16* own) { return {look_at_four(own), look_at_four(own + 32)}; }
+
+__device__ __forceinline__ uint32_t largest_of(const HeadPart (&x)[2]) {
+  return max(max(largest_of(x[0].parts[0]), largest_of(x[0].parts[1])),
+             max(largest_of(x[1].parts[0]), largest_of(x[1].parts[1])));
 }
 
-__device__ __forceinline__ bool is_missing(const HeadPart& x) { return is_missing(x.parts[0]) || is_missing(x.parts[1]); }
-
-__device__ __forceinline__ float sum_of_squares(uint32_t word) {
-  float2 x = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(word));
-  return x.x * x.x + x.y * x.y;
-}
-
-// 1 / ‖row‖ of the row whose parts four neighbouring lanes hold.
-__device__ __forceinline__ float inverse_norm(const HeadPart& x) {
-  float sum = 0;
+// Adds the products of sixteen rows with eight.
+__device__ __forceinline__ void multiply_heads(float (&sums)[4], const HeadPart (&a)[2], const HeadPart& b) {
 #pragma unroll
-  for (int i = 0; i < 2; i++)
-    sum += (sum_of_squares(x.parts[i].x) + sum_of_squares(x.parts[i].y)) +
-           (sum_of_squares(x.parts[i].z) + sum_of_squares(x.parts[i].w));
-  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-  return fminf(rsqrtf(sum), 1e12f);
+  for (int i = 0; i < 2; i++) {
+    const uint4 &a0 = a[0].parts[i], &a1 = a[1].parts[i], &k = b.parts[i];
+    uint32_t low[4] = {a0.x, a1.x, a0.y, a1.y}, high[4] = {a0.z, a1.z, a0.w, a1.w};
+    multiply_tile(sums, low, k.x, k.y);
+    multiply_tile(sums, high, k.z, k.w);
+  }
+}
+
+// 1 / ‖row‖ of rows of which every lane holds the products of two with one another, in the same way as scores.
+__device__ __forceinline__ float inverse_norm(float first, float second, int row) {
+  float even = __shfl_sync(0xffffffffu, first, row * 4 + row / 2), odd = __shfl_sync(0xffffffffu, second, row * 4 + row / 2);
+  return fminf(rsqrtf(row % 2 ? odd : even), 1e12f);
 }
 
 // An 8×8 tile of which every lane holds two neighbours of a row, transposed.
@@ -53,69 +54,62 @@ __device__ __forceinline__ uint32_t transposed(uint32_t tile) {
   return other;
 }
 
-// Queries from `first` on of a head. `rows` is its first row's part of [rows, `stride`]: queries, `width` further keys,
-// then values. Keys come by sixteens; where there are no more, registers have room for the values before they are needed.
-template <bool SIXTEEN>
-__device__ __forceinline__ void attend(const bf16* rows, int stride, int width, int keys, int first, float factor,
-                                       bool normalized, bf16* out) {
+// Queries from `first` to `end`, sixteen at most, of a head, which see those keys from `first_key` to `last_key` that are
+// of their `sequence`. `rows` is the head's part of [rows, `stride`]: queries, `width` further keys, then values. `store`
+// gets eight neighbouring results of a row at a time. `ONCE` where there are no more than sixteen keys.
+template <bool ONCE, typename Sequence, typename Store>
+__device__ __forceinline__ void attend(const bf16* rows, int stride, int width, int first, int end, int first_key, int last_key,
+                                       Sequence sequence, float factor, bool normalized, Store store) {
   int lane = thread_anew() % 32, row = lane / 4;
-  auto part = [&](int index, int which) {
-    return look_at_head(rows + (size_t)min(index, keys - 1) * stride + which * width, lane);
+  rows += lane % 4 * 8;
+  auto look_at_sixteen = [&](HeadPart(&of)[2], int from, int last, int which) {
+    const bf16* own = rows + which * width;
+#pragma unroll
+    for (int i = 0; i < 2; i++) of[i] = look_at_head(own + (uint32_t)(min(from + i * 8 + row, last - 1) * stride));
   };
-  auto look_at_sixteen = [&](HeadPart(&of)[2], int from, int which) {
-    of[0] = part(from + row, which);
-    of[1] = part(from + 8 + row, which);
+  // The sequence of a query; of a key that is none, one that no query is of.
+  auto sequence_of = [&](int index, int last) { return index < last ? (int)sequence(index) : -1; };
+  auto sequences_of_keys = [&](int(&of)[4], int from) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) of[i] = sequence_of(from + i / 2 * 8 + lane % 4 * 2 + i % 2, last_key);
   };
-  auto are_missing = [](const HeadPart(&of)[2]) { return is_missing(of[0]) || is_missing(of[1]); };
-  HeadPart query[2], first_key[2], first_value[2];
-  if (SIXTEEN) {
-    look_at_sixteen(first_key, 0, 1);
-    look_at_sixteen(first_value, 0, 2);
-  }
-  do look_at_sixteen(query, first, 0);
-  while (are_missing(query));
+  int of_queries[2] = {sequence_of(first + row, end), sequence_of(first + 8 + row, end)}, of_keys[4];
+  sequences_of_keys(of_keys, first_key);
+  HeadPart query[2], key[2], value[2];
+  do {
+    look_at_sixteen(query, first, end, 0);
+    look_at_sixteen(key, first_key, last_key, 1);
+    look_at_sixteen(value, first_key, last_key, 2);
+  } while (max(max(largest_of(query), largest_of(key)), largest_of(value)) == UNWRITTEN);
   __syncwarp();
-  float of_query[2] = {factor, factor};
-  if (normalized) {
-    of_query[0] *= inverse_norm(query[0]);
-    of_query[1] *= inverse_norm(query[1]);
-  }
+  float of_query[2] = {factor, factor}, low[4] = {}, high[4] = {};
+  multiply_heads(low, query, query[0]);
+  multiply_heads(high, query, query[1]);
+  of_query[0] *= normalized ? inverse_norm(low[0], low[1], row) : 1;
+  of_query[1] *= normalized ? inverse_norm(high[2], high[3], row) : 1;
 
   float largest[2] = {-INFINITY, -INFINITY}, sums[2] = {};
   // Of dimension 32·i + 8·(lane % 4) + 2·j and the next.
   float results[2][4][4] = {};
 #pragma unroll 1
-  for (int from = 0; from < (SIXTEEN ? 1 : keys); from += 16) {
-    HeadPart key[2], value[2];
-    if (SIXTEEN) {
-      key[0] = first_key[0], key[1] = first_key[1];
-      value[0] = first_value[0], value[1] = first_value[1];
-    } else {
-      look_at_sixteen(key, from, 1);
-    }
-    while (are_missing(key)) look_at_sixteen(key, from, 1);
-    __syncwarp();
+  for (int from = first_key;;) {
     float scores[2][4], before[2] = {largest[0], largest[1]};
 #pragma unroll
     for (int tile = 0; tile < 2; tile++) {
       float(&s)[4] = scores[tile];
       s[0] = s[1] = s[2] = s[3] = 0;
+      multiply_heads(s, query, key[tile]);
+      float norms[4] = {};
+      multiply_heads(norms, key, key[tile]);
+      float of_key[2];
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        const uint4 &q0 = query[0].parts[i], &q1 = query[1].parts[i], &k = key[tile].parts[i];
-        uint32_t low[4] = {q0.x, q1.x, q0.y, q1.y}, high[4] = {q0.z, q1.z, q0.w, q1.w};
-        multiply_tile(s, low, k.x, k.y);
-        multiply_tile(s, high, k.z, k.w);
-      }
-      float of_key[2] = {1, 1};
-      if (normalized) {
-        float norm = inverse_norm(key[tile]);
-        of_key[0] = __shfl_sync(0xffffffffu, norm, lane % 4 * 8);
-        of_key[1] = __shfl_sync(0xffffffffu, norm, lane % 4 * 8 + 4);
+        float norm = inverse_norm(norms[tile * 2], norms[tile * 2 + 1], lane % 4 * 2 + i);
+        of_key[i] = normalized ? norm : 1;
       }
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        bool there = from + tile * 8 + lane % 4 * 2 + i % 2 < keys;
+        bool there = of_keys[tile * 2 + i % 2] == of_queries[i / 2];
         s[i] = there ? s[i] * of_query[i / 2] * of_key[i % 2] : -INFINITY;
         largest[i / 2] = fmaxf(largest[i / 2], s[i]);
       }
@@ -138,9 +132,6 @@ __device__ __forceinline__ void attend(const bf16* rows, int stride, int width, 
       s = __expf(s - largest[i % 4 / 2]);
       sums[i % 4 / 2] += s;
     }
-    if (!SIXTEEN) look_at_sixteen(value, from, 2);
-    while (are_missing(value)) look_at_sixteen(value, from, 2);
-    __syncwarp();
     const float(&low)[4] = scores[0], (&high)[4] = scores[1];
     uint32_t weights[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]), pack(high[2], high[3])};
 #pragma unroll
@@ -151,6 +142,14 @@ __device__ __forceinline__ void attend(const bf16* rows, int stride, int width, 
       multiply_tile(results[i][2], weights, transposed(v0.z), transposed(v1.z));
       multiply_tile(results[i][3], weights, transposed(v0.w), transposed(v1.w));
     }
+    from += 16;
+    if (ONCE || from >= last_key) break;
+    sequences_of_keys(of_keys, from);
+    do {
+      look_at_sixteen(key, from, last_key, 1);
+      look_at_sixteen(value, from, last_key, 2);
+    } while (max(largest_of(key), largest_of(value)) == UNWRITTEN);
+    __syncwarp();
   }
 #pragma unroll
   for (int half = 0; half < 2; half++) {
@@ -159,11 +158,11 @@ __device__ __forceinline__ void attend(const bf16* rows, int stride, int width, 
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     float factor = __fdividef(1.0f, sum);
     int index = first + half * 8 + row;
-    if (index >= keys) continue;
+    if (index >= end) continue;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       auto two = [&](int j) { return pack(results[i][j][half * 2] * factor, results[i][j][half * 2 + 1] * factor); };
-      hand_over(out + (size_t)index * width + i * 32 + lane % 4 * 8, uint4{two(0), two(1), two(2), two(3)});
+      store(index, i * 32 + lane % 4 * 8, uint4{two(0), two(1), two(2), two(3)});
     }
   }
 }

@@ -48,19 +48,17 @@ struct WeightStream {
     advance(1);
   }
 
-  // Where the slot that is `ahead` of the next one lies, once its weights are there.
-  __device__ __forceinline__ uint32_t wait(int ahead) const {
-    bool wraps = slot + ahead >= count;
-    int place = wraps ? slot + ahead - count : slot + ahead;
-    wait_at(arrived + place * 8, parity ^ wraps);
-    return slots + place * SLOT_BYTES;
+  // Waits for the weights of the next slots: a lane each, all of a warp call it.
+  __device__ __forceinline__ void wait(int number, int lane) const {
+    if (lane < number) wait_at(arrived + place(lane) * 8, parity ^ (slot + lane >= count));
+    __syncwarp();
   }
 
+  // Where the slot that is `ahead` of the next one lies.
+  __device__ __forceinline__ uint32_t address(int ahead) const { return slots + place(ahead) * SLOT_BYTES; }
+
   // Gives it back. Each reader calls it once.
-  __device__ __forceinline__ void release(int ahead) const {
-    int place = slot + ahead >= count ? slot + ahead - count : slot + ahead;
-    arrive(used + place * 8);
-  }
+  __device__ __forceinline__ void release(int ahead) const { arrive(used + place(ahead) * 8); }
 
   __device__ __forceinline__ void advance(int number) {
     slot += number;
@@ -68,6 +66,11 @@ struct WeightStream {
       slot -= count;
       parity ^= 1;
     }
+  }
+
+ private:
+  __device__ __forceinline__ int place(int ahead) const {
+    return slot + ahead >= count ? slot + ahead - count : slot + ahead;
   }
 };
 
