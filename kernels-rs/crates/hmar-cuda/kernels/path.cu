@@ -5,6 +5,7 @@
 // an eighth of the rows' numbers, and ends an eighth of the rows: it gets all eight parts of their sums from shared memory to
 // shared memory, adds them in order, and hands the results over (`awaited.cuh`) to whoever needs them.
 #include "path_attention.cuh"
+#include "warpgroup.cuh"
 #include "weight_stream.cuh"
 
 constexpr int ALL_THREADS = 320;
@@ -39,7 +40,7 @@ struct Path {
 
 static_assert(sizeof(Path) == (MOST_BLOCKS + 1) * 576 + 448, "it is what the host makes of it");
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 constexpr int CLUSTER = 8;
 constexpr int WARPS = 8;
@@ -48,8 +49,8 @@ constexpr int THREADS = WARPS * 32;
 static_assert(ALL_THREADS == THREADS + 64);
 constexpr int MOST_SLOTS = 24;
 constexpr int MOST_RECEIVERS = 8;
-// Tiles of a layer whose products are made together.
-constexpr int MOST_TOGETHER = 4;
+// Groups of four warps, each of which multiplies a tile's weights.
+constexpr int GROUPS = 2;
 constexpr int MOST_ROWS = 32;
 
 // Barriers of the block's threads. The eight warps that multiply meet at the first.
@@ -94,6 +95,12 @@ struct Exchange {
   __device__ __forceinline__ bf16* hidden() const { return reinterpret_cast<bf16*>(start + length * 14); }
 };
 
+// An address that stays in a register: to make it anew takes longer.
+__device__ __forceinline__ uint32_t kept(uint32_t address) {
+  asm volatile("" : "+r"(address));
+  return address;
+}
+
 // Shared memory by its address.
 __device__ __forceinline__ void load_shared(float (&x)[4], uint32_t from) {
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
@@ -102,16 +109,8 @@ __device__ __forceinline__ void load_shared(float (&x)[4], uint32_t from) {
                : "memory");
 }
 
-__device__ __forceinline__ void load_shared(float (&x)[2], uint32_t from) {
-  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x[0]), "=f"(x[1]) : "r"(from) : "memory");
-}
-
 __device__ __forceinline__ void store_shared(uint32_t to, const float (&x)[4]) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
-}
-
-__device__ __forceinline__ void store_shared(uint32_t to, const float (&x)[2]) {
-  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(x[0]), "f"(x[1]) : "memory");
 }
 
 __device__ __forceinline__ void store_shared(uint32_t to, uint4 x) {
@@ -126,7 +125,12 @@ __device__ __forceinline__ void load_shared(uint32_t& x, uint32_t from) {
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
 }
 
+// Shows what this thread has written to shared memory to the tensor cores, after the next barrier.
+__device__ __forceinline__ void show_rows() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 __device__ __forceinline__ int warp() { return thread_anew() / 32; }
+// The group of four warps, which all threads of a warp know to be the same.
+__device__ __forceinline__ int group() { return __shfl_sync(0xffffffffu, warp() / 4, 0); }
 __device__ __forceinline__ int lane() { return thread_anew() % 32; }
 
 // What a block knows of its rows, in shared memory.
@@ -134,24 +138,21 @@ struct RowTable {
   uint32_t sequences[MOST_ROWS], slots[MOST_ROWS];
 };
 
-// How the products of up to TILES times eight rows are divided: tiles of sixteen rows, of which a lane holds two outputs of
-// one row or two, eight apart. It is in these numbers that sums are handed over and ended.
-template <int TILES>
-struct RowTiles {
-  static constexpr int SIXTEENS = (TILES + 1) / 2;
-  static constexpr int LANE_ROWS = TILES == 1 ? 1 : 2;
-  static constexpr int NUMBERS = 2 * LANE_ROWS;
-  static constexpr int PART = 32 * NUMBERS * sizeof(float);  // of a tile's sums, for one block
-  static constexpr int PARTS = CLUSTER * SIXTEENS * PART;
-};
+// Sums that a block ends at the same time: of a tile, in two neighbouring rows of sixteen. A lane has four of them.
+constexpr int PAIR_BYTES = 32 * 4 * sizeof(float);
+
+// Rows of a slice that are in shared memory. What is beyond the slice is zero.
+enum Rows { NORMALIZED, ATTENDED, HIDDEN };
 
 // A block's place, and where what lies in shared memory.
 struct Place {
   int rank, cluster;
   int padded;  // rows in shared memory
-  int ended;   // tiles of sixteen rows of which this block ends some: those of its rank and eight more
-  uint32_t normalized, copied, received, complete, free;  // rows of a slice; sums, and their barriers
-  uint32_t own;          // the residual stream where this block ends it
+  int pairs;   // of 16 rows: each block of the cluster ends two of them
+  int ended;   // of those in which there are rows for this block
+  uint32_t rows;  // of a slice, as one of the `Rows`
+  uint32_t received, complete;  // sums, and barriers that wait for them
+  uint32_t parts;        // the second group's sums of a tile that both multiply
   uint32_t modulations;  // [sequences, 2, C / 8]
   uint32_t table;        // a `RowTable`
 
@@ -163,11 +164,26 @@ struct Place {
 
   __device__ __forceinline__ uint32_t slot(int row) const { return sequence(MOST_ROWS + row); }
 
+  __device__ __forceinline__ uint32_t rows_at(const Path& path, int which) const {
+    return rows + (path.width / CLUSTER + CHUNK - 1) / CHUNK * padded * 128 * which;
+  }
+
+  // Barriers that wait for room for sums.
+  __device__ __forceinline__ uint32_t free() const { return complete + MOST_RECEIVERS * 8; }
+
+  // The residual stream where this block ends it.
+  __device__ __forceinline__ uint32_t own(const Path& path) const {
+    return received + path.receivers * CLUSTER * pairs * PAIR_BYTES;
+  }
+
   // Where `column` of a slice's row lies: chunks of 64 columns, mixed like the weights.
   __device__ __forceinline__ uint32_t place(int row, int column) const {
     int chunk = column / CHUNK, part = column % CHUNK / 8;
     return (chunk * padded + row) * 128 + ((part ^ (row & 7)) << 4) + column % 8 * 2;
   }
+
+  // The first of the two rows of a pair that this block ends.
+  __device__ __forceinline__ int row(int pair) const { return 8 * (2 * pair + rank / 4) + rank % 4 * 2; }
 };
 
 // This block's columns of rows of the residual stream, normalised, scaled and shifted: a warp a row.
@@ -178,13 +194,15 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
   float per_tile = __fdividef(1.0f, tiles), per_number = per_tile / TILE_OUTPUTS;
 #pragma unroll 1
   for (int first = warp(); first < path.rows; first += WARPS * AT_ONCE) {
+    // Where there are no more rows, the last stands in.
+    auto row_of = [&](int i) { return min(first + i * WARPS, path.rows - 1); };
     uint4 values[AT_ONCE][2];
     uint2 moments[AT_ONCE];
     uint32_t largest;
     do {
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++) {
-        int row = min(first + i * WARPS, path.rows - 1);
+        int row = row_of(i);
         const float* own = values_at + row * path.width;
         moments[i] = look_at_two(from.moments + row * tiles + min(lane, tiles - 1));
         values[i][0] = look_at_four(own + min(lane, units - 1) * 4);
@@ -196,18 +214,22 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
         largest = max(largest, max(largest_of(moments[i]), max(largest_of(values[i][0]), largest_of(values[i][1]))));
     } while (largest == UNWRITTEN);
     __syncwarp();
+    // First the sums of all rows, which do not wait for one another.
+    float means[AT_ONCE], factors[AT_ONCE];
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
-      int row = first + i * WARPS;
-      if (row >= path.rows) break;
       float mean = __uint_as_float(moments[i].x), squares = __uint_as_float(moments[i].y);
       // Sums of differences from one tile's mean, which is about that of all.
       float about = __shfl_sync(0xffffffffu, mean, 0), difference = lane < tiles ? mean - about : 0;
       squares = lane < tiles ? squares + TILE_OUTPUTS * difference * difference : 0;
       difference = warp_sum(difference) * per_tile;
       squares = warp_sum(squares) * per_number - difference * difference;
-      mean = about + difference;
-      float factor = rsqrtf(fmaxf(squares, 0) + 1e-6f);
+      means[i] = about + difference;
+      factors[i] = rsqrtf(fmaxf(squares, 0) + 1e-6f);
+    }
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      int row = row_of(i);
       uint32_t scales = place.modulations + place.sequence(row) * 2 * slice * sizeof(float);
 #pragma unroll
       for (int half = 0; half < 2; half++) {
@@ -218,11 +240,11 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
         load_shared(b, scales + slice * 4 + unit * 16);
         uint4 x = values[i][half];
         auto normalized = [&](uint32_t x, float s, float b) {
-          return (__uint_as_float(x) - mean) * factor * (1 + s) + b;
+          return (__uint_as_float(x) - means[i]) * factors[i] * (1 + s) + b;
         };
         uint2 four = {pack(normalized(x.x, s[0], b[0]), normalized(x.y, s[1], b[1])),
                       pack(normalized(x.z, s[2], b[2]), normalized(x.w, s[3], b[3]))};
-        store_shared(place.normalized + place.place(row, unit * 4), four);
+        store_shared(place.rows_at(path, NORMALIZED) + place.place(row, unit * 4), four);
       }
     }
   }
@@ -234,6 +256,7 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
   int units = columns / 8, lane = ::lane();
 #pragma unroll 1
   for (int first = warp(); first < path.rows; first += WARPS * AT_ONCE) {
+    auto row_of = [&](int i) { return min(first + i * WARPS, path.rows - 1); };
 #pragma unroll 1
     for (int begin = lane; begin < units; begin += 32 * PARTS) {
       uint4 values[AT_ONCE][PARTS];
@@ -241,7 +264,7 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
       do {
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
-          const bf16* row = from + min(first + i * WARPS, path.rows - 1) * stride;
+          const bf16* row = from + row_of(i) * stride;
 #pragma unroll
           for (int j = 0; j < PARTS; j++) {
             int unit = begin + j * 32;
@@ -254,12 +277,10 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
       } while (largest == UNWRITTEN);
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++) {
-        int row = first + i * WARPS;
-        if (row >= path.rows) break;
 #pragma unroll
         for (int j = 0; j < PARTS; j++) {
           int unit = begin + j * 32;
-          if (unit < units) store_shared(place.copied + place.place(row, unit * 8), values[i][j]);
+          if (unit < units) store_shared(place.rows_at(path, HIDDEN) + place.place(row_of(i), unit * 8), values[i][j]);
         }
       }
     }
@@ -270,80 +291,49 @@ __device__ __forceinline__ void copy_to_address(uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 
-__device__ __forceinline__ void load_tiles_at(uint32_t (&tiles)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(tiles[0]), "=r"(tiles[1]), "=r"(tiles[2]), "=r"(tiles[3])
-               : "r"(address)
-               : "memory");
+// Multiplies a tile's weights, those of every other slot of the ring from the next one on, by all rows: `chunks` of them
+// from `rows` on, each `stride` after the last. Lanes hold sums as those of `multiply_tile`: outputs by rows.
+template <int TILES>
+__device__ __forceinline__ void multiply(float (&sums)[TILES][4], WeightStream weights, uint32_t rows, int chunks, int stride) {
+  uint32_t before = 0;
+  // Of the operands' descriptions, the halves that change.
+  uint32_t b = operand(rows);
+  auto whole = [](uint32_t half) { return operand(0) >> 32 << 32 | half; };
+#pragma unroll 1
+  for (int chunk = 0; chunk < chunks; chunk++) {
+    uint32_t a = operand(weights.wait());
+    begin_products();
+#pragma unroll
+    for (int step = 0; step < CHUNK / 16; step++) multiply_group(sums, whole(a + step * 2), whole(b + step * 2), chunk | step);
+    commit_products();
+    // All but these are done: what they read may be overwritten.
+    wait_for_products<1>();
+    if (chunk > 0 && lane() == 0) arrive(before);
+    before = weights.release_barrier();
+    weights.advance(GROUPS);
+    b += stride / 16;
+  }
+  wait_for_products<0>();
+  if (chunks > 0 && lane() == 0) arrive(before);
 }
 
-// A chunk of rows as operands of products: by tiles of sixteen rows and steps of sixteen numbers.
+// Adds the second group's sums to the first's: both have multiplied parts of the same tile.
 template <int TILES>
-struct RowOperands {
-  static constexpr int SIXTEENS = RowTiles<TILES>::SIXTEENS;
-  uint32_t steps[SIXTEENS][4][4];
-
-  // Where there are no more than eight rows, they stand for the other eight as well: nobody asks for their sums.
-  __device__ __forceinline__ explicit RowOperands(uint32_t chunk) {
-    int lane = ::lane(), row = TILES == 1 ? lane % 8 : lane % 16;
+__device__ __forceinline__ void add_up(float (&sums)[TILES][4], uint32_t memory, int group) {
+  memory += threadIdx.x % (THREADS / GROUPS) * 16;
+  if (group > 0) {
 #pragma unroll
-    for (int i = 0; i < SIXTEENS; i++) {
+    for (int tile = 0; tile < TILES; tile++) store_shared(memory + tile * (THREADS / GROUPS * 16), sums[tile]);
+    asm volatile("bar.arrive 4, %0;" ::"n"(THREADS) : "memory");
+  } else {
+    asm volatile("bar.sync 4, %0;" ::"n"(THREADS) : "memory");
 #pragma unroll
-      for (int step = 0; step < 4; step++)
-        load_tiles_at(steps[i][step], chunk + (i * 16 + row) * 128 + ((step * 2 + lane / 16 ^ lane % 8) << 4));
+    for (int tile = 0; tile < TILES; tile++) {
+      float others[4];
+      load_shared(others, memory + tile * (THREADS / GROUPS * 16));
+#pragma unroll
+      for (int i = 0; i < 4; i++) sums[tile][i] += others[i];
     }
-  }
-
-  // Makes the steps from `first` on zero: there are no numbers any more.
-  __device__ __forceinline__ void end_at(int first) {
-#pragma unroll
-    for (int i = 0; i < SIXTEENS * 16; i++)
-      if (i / 4 % 4 >= first) steps[i / 16][i / 4 % 4][i % 4] = 0;
-  }
-};
-
-// Multiplies `tiles` tiles, at most SIDE, `steps` times 16 deep: of all rows, eight outputs of each tile a warp. Four
-// slots of weights are under way at the same time, of as many chunks as that takes; each has sums of its own.
-template <int TILES, int SIDE>
-__device__ __forceinline__ void multiply(float (&sums)[4][RowTiles<TILES>::SIXTEENS][4], const Place& place,
-                                         WeightStream& weights, uint32_t rows, int steps, int tiles) {
-  constexpr int SIXTEENS = RowTiles<TILES>::SIXTEENS, CHUNKS = 4 / SIDE, STEPS = CHUNK / 16;
-  int lane = ::lane();
-  uint32_t row = (warp() * 8 + lane % 8) * 128, own[2] = {row + ((lane / 8 ^ lane % 8) << 4), row + ((4 + lane / 8 ^ lane % 8) << 4)};
-#pragma unroll 1
-  for (; steps > 0; steps -= CHUNKS * STEPS) {
-    int used = min(CHUNKS, (steps + STEPS - 1) / STEPS) * tiles;
-    weights.wait(used, lane);
-#pragma unroll
-    for (int chunk = 0; chunk < CHUNKS; chunk++) {
-      RowOperands<TILES> operands(rows);
-      if (steps < (chunk + 1) * STEPS) operands.end_at(steps - chunk * STEPS);
-      rows += place.padded * 128;
-#pragma unroll
-      for (int tile = 0; tile < SIDE; tile++) {
-        uint32_t weight[2][4];
-        // Of a slot that is not there, the first stands in; nobody asks for these sums, or the rows are zero.
-        int slot = chunk * tiles + tile;
-        uint32_t at = weights.address(tile < tiles && slot < used ? slot : 0);
-        load_tiles_at(weight[0], at + own[0]);
-        load_tiles_at(weight[1], at + own[1]);
-#pragma unroll
-        for (int step = 0; step < STEPS; step++) {
-#pragma unroll
-          for (int i = 0; i < SIXTEENS; i++)
-            multiply_tile(sums[chunk * SIDE + tile][i], operands.steps[i][step], weight[step / 2][step % 2 * 2],
-                          weight[step / 2][step % 2 * 2 + 1]);
-        }
-      }
-    }
-    __syncwarp();
-    if (lane < used) weights.release(lane);
-    weights.advance(used);
-  }
-#pragma unroll
-  for (int i = SIDE; i < 4; i++) {
-#pragma unroll
-    for (int j = 0; j < SIXTEENS * 4; j++) sums[i % SIDE][j / 4][j % 4] += sums[i][j / 4][j % 4];
   }
 }
 
@@ -362,31 +352,19 @@ __device__ __forceinline__ Turn after(Turn turn, int number, int receivers) {
   return turn;
 }
 
-// Hands partial sums of `tiles` tiles to the blocks of the cluster that end their rows.
+// Hands a tile's partial sums to the blocks of the cluster that end their rows.
 template <int TILES>
-__device__ __forceinline__ void send(const Path& path, const Place& place,
-                                     const float (&sums)[MOST_TOGETHER][RowTiles<TILES>::SIXTEENS][4], Turn turn, int tiles) {
-  using Own = RowTiles<TILES>;
-  int lane = ::lane(), rank = lane / 4;
-  uint32_t to = address_at_block(place.received + place.rank * Own::SIXTEENS * Own::PART +
-                                     (warp() * 4 + lane % 4) * Own::NUMBERS * sizeof(float),
-                                 rank);
-  uint32_t barriers = address_at_block(place.complete, rank);
+__device__ __forceinline__ void send(const Path& path, const Place& place, const float (&sums)[TILES][4], Turn turn) {
+  int lane = ::lane();
+  uint32_t to = place.received + (turn.slot * CLUSTER + place.rank) * place.pairs * PAIR_BYTES +
+                (warp() % 4 * 8 + lane / 4) * 4 * sizeof(float);
 #pragma unroll
-  for (int tile = 0; tile < MOST_TOGETHER; tile++) {
-    if (tile >= tiles) break;
-    int slot = after(turn, tile, path.receivers).slot;
-#pragma unroll
-    for (int i = 0; i < Own::SIXTEENS; i++) {
-      uint32_t place = to + slot * Own::PARTS + i * Own::PART, barrier = barriers + slot * 8;
-      const float(&x)[4] = sums[tile][i];
-      if (i * 16 + rank >= path.rows) break;
-      if constexpr (Own::NUMBERS == 2) {
-        store_at_block(place, make_float2(x[0], x[1]), barrier);
-      } else {
-        store_at_block(place, make_float4(x[0], x[1], x[2], x[3]), barrier);
-      }
-    }
+  for (int tile = 0; tile < TILES; tile++) {
+    if (tile * 8 + lane % 4 * 2 >= path.rows) break;
+    int rank = tile % 2 * 4 + lane % 4;
+    store_at_block(address_at_block(to + tile / 2 * PAIR_BYTES, rank),
+                   make_float4(sums[tile][0], sums[tile][1], sums[tile][2], sums[tile][3]),
+                   address_at_block(place.complete + turn.slot * 8, rank));
   }
 }
 
@@ -405,94 +383,99 @@ struct Layer {
 
   // Whether it adds to the residual stream.
   __device__ __forceinline__ bool adds() const { return kind % 2 == 1; }
-  // Of `qkv` and `fc1`.
-  __device__ __forceinline__ int outputs(const Path& path) const { return (kind == QKV ? 3 : 4) * path.width; }
 };
 
-// Hands two numbers of the residual stream of each of the lane's rows over, and with them the moments of a tile's: the
-// warp holds all of it. `to` is where the first number goes, `moments` where those of the first row do.
-template <int NUMBERS>
-__device__ __forceinline__ void hand_over_residual(const Path& path, float* to, float2* moments, int row,
-                                                   const float (&x)[NUMBERS]) {
-  constexpr int ROWS = NUMBERS / 2;
-#pragma unroll
-  for (int i = 0; i < ROWS; i++) {
-    if (row + i * 8 < path.rows)
-      hand_over(to + i * 8 * path.width, uint2{__float_as_uint(x[i * 2]), __float_as_uint(x[i * 2 + 1])});
+// The first output of a tile that a lane ends; the others are the next, and those eight after both.
+__device__ __forceinline__ int output_of_lane() { return lane() / 8 * 16 + lane() % 8 / 2 * 2; }
+
+// Hands a lane's numbers of a row of the residual stream over, and with them the moments of a tile's: all even lanes of
+// the warp hold one row of it, all odd lanes the next. `to` is where the first number goes.
+__device__ __forceinline__ void hand_over_residual(float* to, float2* moments, bool there, const float (&x)[4]) {
+  if (there) {
+    hand_over(to, uint2{__float_as_uint(x[0]), __float_as_uint(x[1])});
+    hand_over(to + 8, uint2{__float_as_uint(x[2]), __float_as_uint(x[3])});
   }
   // Sums of differences from one of the numbers.
-  float mean[ROWS], around[ROWS];
+  float about = __shfl_sync(0xffffffffu, x[0], lane() % 2), sum = 0, squares = 0;
 #pragma unroll
-  for (int i = 0; i < ROWS; i++) {
-    float about = __shfl_sync(0xffffffffu, x[i * 2], 0), first = x[i * 2] - about, second = x[i * 2 + 1] - about;
-    float difference = warp_sum(first + second) / TILE_OUTPUTS;
-    around[i] = fmaxf(warp_sum(first * first + second * second) - TILE_OUTPUTS * difference * difference, 0);
-    mean[i] = about + difference;
+  for (int i = 0; i < 4; i++) {
+    float difference = x[i] - about;
+    sum += difference;
+    squares += difference * difference;
   }
 #pragma unroll
-  for (int i = 0; i < ROWS; i++) {
-    if (lane() == i && row + i * 8 < path.rows)
-      hand_over(moments + i * 8 * (path.width / TILE_OUTPUTS), uint2{__float_as_uint(mean[i]), __float_as_uint(around[i])});
+  for (int distance = 16; distance > 1; distance /= 2) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    squares += __shfl_xor_sync(0xffffffffu, squares, distance);
   }
+  sum /= TILE_OUTPUTS;
+  if (there && lane() < 2)
+    hand_over(moments, uint2{__float_as_uint(about + sum), __float_as_uint(fmaxf(squares - TILE_OUTPUTS * sum * sum, 0))});
 }
 
 __device__ __forceinline__ float gelu(float x) {
   return __fdividef(x, 1.0f + __expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
 }
 
-// How sums of two outputs of each of the lane's rows end: what is added, what they are multiplied with after, and where
-// they go.
-template <int NUMBERS>
+// How a lane's sums end: what is added, what they are multiplied with after, and where they go.
 struct Ending {
-  float2 bias, gates[NUMBERS / 2];
+  bool there;
+  float2 bias[2], gates[2];
   unsigned char* to;
   float2* moments;
 
   __device__ __forceinline__ void prepare(const Path& path, const Place& place, const Block& block, const Layer& layer,
-                                          const Exchange& exchange, int row, int tile) {
-    int output = tile * TILE_OUTPUTS + lane() * 2;
-    bias = __ldg(reinterpret_cast<const float2*>(block.biases[layer.kind] + output));
+                                          const Exchange& exchange, int pair, int tile) {
+    int output = tile * TILE_OUTPUTS + output_of_lane(), row = place.row(pair) + lane() % 2;
+    auto load = [](float2(&to)[2], const float* from) {
+      to[0] = __ldg(reinterpret_cast<const float2*>(from));
+      to[1] = __ldg(reinterpret_cast<const float2*>(from + 8));
+    };
+    there = row < path.rows;
+    load(bias, block.biases[layer.kind] + output);
     if (layer.adds()) {
       Stream stream = exchange.stream(layer.kind == FC2);
       to = reinterpret_cast<unsigned char*>(stream.values + row * path.width + output);
       moments = stream.moments + row * (path.width / TILE_OUTPUTS) + tile;
-      const float* from = block.modulations + (layer.kind == PROJ ? 0 : path.width) + output;
-#pragma unroll
-      for (int i = 0; i < NUMBERS / 2; i++) {
-        size_t slot = place.slot(min(row + i * 8, path.rows - 1));
-        gates[i] = __ldg(reinterpret_cast<const float2*>(from + slot * 6 * path.width));
-      }
+      size_t slot = place.slot(min(row, path.rows - 1));
+      load(gates, block.modulations + slot * 6 * path.width + (layer.kind == PROJ ? 0 : path.width) + output);
     } else if (layer.is_head) {
       to = reinterpret_cast<unsigned char*>(path.logits + row * path.vocabulary + output);
     } else {
       bf16* rows = layer.kind == QKV ? exchange.qkv() : exchange.hidden();
-      to = reinterpret_cast<unsigned char*>(rows + row * layer.outputs(path) + output);
+      to = reinterpret_cast<unsigned char*>(rows + row * (layer.kind == QKV ? 3 : 4) * path.width + output);
     }
   }
 
-  // `residual` is where this block has the numbers in the residual stream.
-  __device__ __forceinline__ void finish(const Path& path, const Layer& layer, int row, float (&x)[NUMBERS], uint32_t residual) {
+  // `sums` are of two outputs, eight apart, by two rows. `residual` is where this block has the lane's numbers of the
+  // residual stream.
+  __device__ __forceinline__ void finish(const Layer& layer, const float (&sums)[4], uint32_t residual) {
+    // Neighbouring lanes have neighbouring outputs: they exchange rows.
+    bool odd = lane() % 2;
+    float low = __shfl_xor_sync(0xffffffffu, odd ? sums[0] : sums[1], 1);
+    float high = __shfl_xor_sync(0xffffffffu, odd ? sums[2] : sums[3], 1);
+    float x[4] = {odd ? low : sums[0], odd ? sums[1] : low, odd ? high : sums[2], odd ? sums[3] : high};
 #pragma unroll
-    for (int i = 0; i < NUMBERS; i++) x[i] += i % 2 ? bias.y : bias.x;
+    for (int i = 0; i < 4; i++) x[i] += i % 2 ? bias[i / 2].y : bias[i / 2].x;
     if (layer.adds()) {
-      float y[NUMBERS];
+      float y[4];
       load_shared(y, residual);
 #pragma unroll
-      for (int i = 0; i < NUMBERS; i++) y[i] += (i % 2 ? gates[i / 2].y : gates[i / 2].x) * x[i];
+      for (int i = 0; i < 4; i++) y[i] += (i % 2 ? gates[i / 2].y : gates[i / 2].x) * x[i];
       store_shared(residual, y);
-      hand_over_residual(path, reinterpret_cast<float*>(to), moments, row, y);
-      return;
-    }
+      hand_over_residual(reinterpret_cast<float*>(to), moments, there, y);
+    } else if (layer.is_head) {
+      if (!there) return;
+      reinterpret_cast<float2*>(to)[0] = {x[0], x[1]};
+      reinterpret_cast<float2*>(to)[4] = {x[2], x[3]};
+    } else {
+      if (layer.kind == FC1) {
 #pragma unroll
-    for (int i = 0; i < NUMBERS / 2; i++) {
-      if (row + i * 8 >= path.rows) break;
-      float first = x[i * 2], second = x[i * 2 + 1];
-      if (layer.is_head) {
-        reinterpret_cast<float2*>(to)[i * 4 * path.vocabulary] = {first, second};
-      } else {
-        if (layer.kind == FC1) first = gelu(first), second = gelu(second);
-        hand_over(to + i * 16 * layer.outputs(path), pack(first, second));
+        for (int i = 0; i < 4; i++) x[i] = gelu(x[i]);
       }
+      if (!there) return;
+      hand_over(to, pack(x[0], x[1]));
+      hand_over(to + 8 * sizeof(bf16), pack(x[2], x[3]));
     }
   }
 };
@@ -508,15 +491,20 @@ __device__ __forceinline__ void attend(const Path& path, const Place& place, con
   for (;; head += WARPS) {
     while (head >= heads && row < path.rows) head -= heads, row += path.queries;
     if (row >= path.rows) break;
-    int end = min(row + path.queries, path.rows);
-    // Either queries of whole sequences or of a lone one.
-    bool whole = path.queries % path.per_sequence == 0;
+    int end = min(row + path.queries, path.rows), column_of_head = (first_head + head) * HEAD_WIDTH;
+    const bf16* rows = exchange.qkv() + column_of_head;
     float factor = normalized ? __ldg(block.factors + first_head + head) : path.scale;
-    attend<TILES <= 2>(exchange.qkv() + (first_head + head) * HEAD_WIDTH, 3 * path.width, path.width, row, end, whole ? row : 0,
-           whole ? end : path.rows, [&](int row) { return place.sequence(row); }, factor, normalized, [&](int row, int column, uint4 x) {
-             column += (first_head + head) * HEAD_WIDTH - first;
-             if (column >= 0 && column < slice) store_shared(place.copied + place.place(row, column), x);
-           });
+    auto sequence = [&](int row) { return place.sequence(row); };
+    auto store = [&](int row, int column, uint4 x) {
+      column += column_of_head - first;
+      if (column >= 0 && column < slice) store_shared(place.rows_at(path, ATTENDED) + place.place(row, column), x);
+    };
+    // Queries of whole sequences, or of one that has more rows than a warp attends to.
+    if (TILES <= 2 || path.per_sequence <= path.queries) {
+      attend<TILES == 1 ? 1 : 2, true>(rows, 3 * path.width, path.width, row, end, row, end, sequence, factor, normalized, store);
+    } else {
+      attend<2, false>(rows, 3 * path.width, path.width, row, end, 0, path.rows, sequence, factor, normalized, store);
+    }
   }
 }
 
@@ -524,38 +512,33 @@ __device__ __forceinline__ void attend(const Path& path, const Place& place, con
 // for.
 template <int TILES>
 __device__ __forceinline__ void run(const Path& path, const Place& place, WeightStream& weights) {
-  using Own = RowTiles<TILES>;
   // As many rows of a warp at once as registers hold.
   constexpr int AT_ONCE = TILES, PARTS = TILES < 4 ? 4 : 2;
   Turn turn;
-  // A warp ends a tile of some sixteen rows; the last warps begin, since the first wait for rows meanwhile.
+  // A warp ends a tile of some pair of rows; the last warps begin, since the first wait for rows meanwhile.
   struct Task {
-    int tile, sixteen;
+    int tile, pair;
   };
-  auto task = [&](int index) { return place.ended == 2 ? Task{index / 2, index % 2} : Task{index, 0}; };
-  auto row = [&](Task task) { return task.sixteen * 16 + place.rank; };
-  auto residual = [&](Task task) {
-    return place.own + ((task.tile * Own::SIXTEENS + task.sixteen) * 32 + lane()) * Own::NUMBERS * (uint32_t)sizeof(float);
-  };
+  auto task = [&](int number) { return place.ended == 2 ? Task{number / 2, number % 2} : Task{number, 0}; };
+  auto residual = [&](Task task) { return place.own(path) + ((task.tile * place.pairs + task.pair) * 32 + lane()) * 16; };
 
   // As if a block had made the input.
   {
     Layer back(path, place, 0, PROJ);
+    Stream to = Exchange(path, 1).stream(true);
 #pragma unroll 1
-    for (int index = warp(); index < (back.end - back.first) * place.ended; index += WARPS) {
-      Task own = task(index);
-      const float* from = path.residual + row(own) * path.width + (back.first + own.tile) * TILE_OUTPUTS + lane() * 2;
-      float x[Own::NUMBERS];
+    for (int number = warp(); number < (back.end - back.first) * place.ended; number += WARPS) {
+      Task own = task(number);
+      int tile = back.first + own.tile, row = place.row(own.pair) + lane() % 2;
+      int at = row * path.width + tile * TILE_OUTPUTS + output_of_lane();
+      bool there = row < path.rows;
+      float x[4] = {};
+      if (there) {
 #pragma unroll
-      for (int i = 0; i < Own::LANE_ROWS; i++) {
-        float2 two = row(own) + i * 8 < path.rows ? *reinterpret_cast<const float2*>(from + i * 8 * path.width) : float2{};
-        x[i * 2] = two.x, x[i * 2 + 1] = two.y;
+        for (int i = 0; i < 4; i++) x[i] = path.residual[at + i / 2 * 8 + i % 2];
       }
       store_shared(residual(own), x);
-      Stream to = Exchange(path, 1).stream(true);
-      int tile = back.first + own.tile;
-      hand_over_residual(path, to.values + row(own) * path.width + tile * TILE_OUTPUTS + lane() * 2,
-                         to.moments + row(own) * (path.width / TILE_OUTPUTS) + tile, row(own), x);
+      hand_over_residual(to.values + at, to.moments + row * (path.width / TILE_OUTPUTS) + tile, there, x);
     }
     meet_helped();
   }
@@ -565,73 +548,82 @@ __device__ __forceinline__ void run(const Path& path, const Place& place, Weight
     int index = step / KINDS;
     const Block& block = path.blocks[index];
     Layer layer(path, place, index, step % KINDS);
-    Exchange own(path, index % 2);
-    uint32_t rows = layer.adds() ? place.copied : place.normalized;
+    auto own = [&] { return Exchange(path, index % 2); };
+    uint32_t rows = place.rows_at(path, layer.kind == PROJ ? ATTENDED : layer.kind == FC2 ? HIDDEN : NORMALIZED);
 #pragma unroll 1
     for (int round = layer.first; round < layer.end; round += path.receivers) {
       int end = min(round + path.receivers, layer.end), tasks = (end - round) * place.ended;
       // What does not depend on the rows comes before waiting for them: room for sums, and what ends them.
       if (lane() < end - round) {
         Turn next = after(turn, lane(), path.receivers);
-        wait_at(place.free + next.slot * 8, next.parity ^ 1);
+        wait_at(place.free() + next.slot * 8, next.parity ^ 1);
       }
       __syncwarp();
-      Ending<Own::NUMBERS> ending;
+      Ending ending;
       int number = WARPS - 1 - warp();
-      if (number < tasks)
-        ending.prepare(path, place, block, layer, own, row(task(number)), round + task(number).tile);
+      auto prepare = [&] {
+        Task now = task(number);
+        if (number < tasks) ending.prepare(path, place, block, layer, own(), now.pair, round + now.tile);
+      };
+      // Attention has no registers to spare for it.
+      if (layer.kind != PROJ) prepare();
       if (round > layer.first) {
+        if (layer.kind == PROJ) prepare();
         // Sums of the last round have been received by all.
         meet();
       } else if (!layer.adds()) {
         bool first = layer.kind == QKV;
         normalize<AT_ONCE>(path, place, Exchange(path, (index + first) % 2).stream(first));
+        show_rows();
         meet();
         if (!layer.is_head) let_help();
       } else {
         if (layer.kind == PROJ) {
-          attend<TILES>(path, place, block, own);
+          attend<TILES>(path, place, block, own());
+          prepare();
         } else {
-          copy_rows<AT_ONCE, PARTS>(path, place, own.hidden() + place.rank * layer.slice, 4 * path.width, layer.slice);
+          copy_rows<AT_ONCE, PARTS>(path, place, own().hidden() + place.rank * layer.slice, 4 * path.width, layer.slice);
         }
+        show_rows();
         meet_helped();
       }
 #pragma unroll 1
-      for (int tile = round; tile < end; tile += MOST_TOGETHER) {
-        int together = min(MOST_TOGETHER, end - tile), steps = layer.slice / 16;
-        float sums[4][Own::SIXTEENS][4] = {};
-        if (together == 1) {
-          multiply<TILES, 1>(sums, place, weights, rows, steps, together);
-        } else if (together == 2) {
-          multiply<TILES, 2>(sums, place, weights, rows, steps, together);
-        } else {
-          multiply<TILES, 4>(sums, place, weights, rows, steps, together);
-        }
-        send<TILES>(path, place, sums, after(turn, tile - round, path.receivers), together);
+      for (int tile = round; tile < end; tile += GROUPS) {
+        // Each group multiplies a tile. A lone one they share: every other chunk is for the second group.
+        int together = min(GROUPS, end - tile), group = ::group(), chunks = (layer.slice + CHUNK - 1) / CHUNK;
+        bool shared = together < GROUPS;
+        constexpr int CHUNK_BYTES = TILES * 8 * 128;
+        WeightStream own = weights;
+        own.advance(group);
+        weights.advance(chunks * together);
+        float sums[TILES][4];
+        multiply<TILES>(sums, own, shared ? rows + group * CHUNK_BYTES : rows, shared ? (chunks + 1 - group) / 2 : chunks,
+                        shared ? GROUPS * CHUNK_BYTES : CHUNK_BYTES);
+        if (shared && chunks > 1) add_up<TILES>(sums, place.parts, group);
+        if (group < together) send<TILES>(path, place, sums, after(turn, tile - round + group, path.receivers));
       }
       if (threadIdx.x < end - round && place.ended > 0)
         arrive_expecting(place.complete + after(turn, threadIdx.x, path.receivers).slot * 8,
-                         place.ended * CLUSTER * Own::PART);
+                         place.ended * CLUSTER * PAIR_BYTES);
 #pragma unroll 1
       for (; number < tasks; number += WARPS) {
         Task now = task(number);
-        int tile = round + now.tile;
-        if (number >= WARPS) ending.prepare(path, place, block, layer, own, row(now), tile);
+        if (number >= WARPS) ending.prepare(path, place, block, layer, own(), now.pair, round + now.tile);
         Turn from = after(turn, now.tile, path.receivers);
         wait_at(place.complete + from.slot * 8, from.parity);
-        uint32_t at = place.received + from.slot * Own::PARTS + now.sixteen * Own::PART + lane() * Own::NUMBERS * sizeof(float);
-        float parts[CLUSTER][Own::NUMBERS];
+        uint32_t at = place.received + ((from.slot * CLUSTER * place.pairs + now.pair) * 32 + lane()) * 16;
+        float parts[CLUSTER][4];
 #pragma unroll
-        for (int i = 0; i < CLUSTER; i++) load_shared(parts[i], at + i * Own::SIXTEENS * Own::PART);
+        for (int i = 0; i < CLUSTER; i++) load_shared(parts[i], at + i * place.pairs * PAIR_BYTES);
 #pragma unroll
         for (int i = 1; i < CLUSTER; i++) {
 #pragma unroll
-          for (int j = 0; j < Own::NUMBERS; j++) parts[0][j] += parts[i][j];
+          for (int j = 0; j < 4; j++) parts[0][j] += parts[i][j];
         }
-        ending.finish(path, layer, row(now), parts[0], residual({tile - layer.first, now.sixteen}));
+        ending.finish(layer, parts[0], residual({round + now.tile - layer.first, now.pair}));
         // The parts are added up: there is room for others.
         __syncwarp();
-        if (lane() < CLUSTER) arrive_at_block(place.free + from.slot * 8, lane());
+        if (lane() < CLUSTER) arrive_at_block(place.free() + from.slot * 8, lane());
       }
       turn = after(turn, end - round, path.receivers);
     }
@@ -649,11 +641,11 @@ __device__ __forceinline__ void stream(const Path& path, const Place& place, Wei
     for (int round = layer.first; round < layer.end; round += path.receivers) {
       int end = min(round + path.receivers, layer.end);
 #pragma unroll 1
-      for (int tile = round; tile < end; tile += MOST_TOGETHER) {
+      for (int tile = round; tile < end; tile += GROUPS) {
 #pragma unroll 1
         for (int column = 0; column < layer.slice; column += CHUNK) {
 #pragma unroll 1
-          for (int own = tile; own < min(tile + MOST_TOGETHER, end); own++)
+          for (int own = tile; own < min(tile + GROUPS, end); own++)
             weights.request(block.weights[layer.kind], place.rank * layer.slice + column, own * TILE_OUTPUTS, policy);
         }
       }
@@ -714,24 +706,19 @@ __device__ __forceinline__ void help(const Path& path, const Place& place) {
 
 template <int TILES>
 __device__ __forceinline__ Place find_place(const Path& path, uint32_t memory, uint32_t barriers, uint32_t table) {
-  using Own = RowTiles<TILES>;
   Place place;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(place.rank));
   place.cluster = blockIdx.x / CLUSTER;
   int slice = path.width / CLUSTER;
+  place.pairs = (TILES + 1) / 2;
   place.padded = TILES * 8;
-  place.ended = (place.rank < path.rows) + (place.rank + 16 < path.rows);
-  place.normalized = memory + path.ring * SLOT_BYTES;
-  place.copied = place.normalized + (slice + CHUNK - 1) / CHUNK * place.padded * 128;
-  place.received = place.copied + slice * 4 / CHUNK * place.padded * 128;
-  place.own = place.received + path.receivers * Own::PARTS;
+  place.ended = (place.row(0) < path.rows) + (place.row(1) < path.rows);
+  place.rows = memory + path.ring * SLOT_BYTES;
+  place.received = place.rows_at(path, HIDDEN) + slice * 4 / CHUNK * place.padded * 128;
   int most = path.shares[PROJ][place.cluster + 1] - path.shares[PROJ][place.cluster];
-  place.modulations = place.own + most * Own::SIXTEENS * Own::PART;
-  // It is kept in a register: to make it anew takes longer.
-  asm volatile("" : "+r"(barriers));
+  place.parts = place.own(path) + most * place.pairs * PAIR_BYTES;
+  place.modulations = place.parts + THREADS / GROUPS * TILES * 16;
   place.complete = barriers;
-  place.free = barriers + MOST_RECEIVERS * 8;
-  asm volatile("" : "+r"(table));
   place.table = table;
   return place;
 }
@@ -740,33 +727,38 @@ __device__ __forceinline__ Place find_place(const Path& path, uint32_t memory, u
 
 template <int TILES>
 __device__ __forceinline__ void run_path(const Path& path) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ uint64_t ring_barriers[2 * MOST_SLOTS], sum_barriers[2 * MOST_RECEIVERS];
   __shared__ RowTable table;
-  uint32_t start = shared_address(memory);
-  Place place = find_place<TILES>(path, start, shared_address(sum_barriers), shared_address(&table));
-  WeightStream weights(start, ring_barriers, path.ring);
+  uint32_t start = kept(shared_address(memory));
+  Place place = find_place<TILES>(path, start, kept(shared_address(sum_barriers)), kept(shared_address(&table)));
+  WeightStream weights(start, kept(shared_address(ring_barriers)), path.ring);
+  for (uint32_t at = place.rows + threadIdx.x * 16; at < place.rows_at(path, HIDDEN); at += ALL_THREADS * 16)
+    store_shared(at, uint4{});
+  show_rows();
   if (threadIdx.x < path.rows) {
     table.sequences[threadIdx.x] = threadIdx.x / path.per_sequence;
     table.slots[threadIdx.x] = path.slots[threadIdx.x / path.per_sequence];
   }
   if (threadIdx.x == 0) {
-    weights.start(WARPS);
+    weights.start(WARPS / GROUPS);
     for (int i = 0; i < path.receivers; i++) {
       start_barrier(place.complete + i * 8, 1);
-      start_barrier(place.free + i * 8, min(path.rows, 8) + max(min(path.rows - 16, 8), 0));
+      start_barrier(place.free() + i * 8, (path.rows + 1) / 2);
     }
     show_barriers();
   }
   arrive_in_cluster();
   wait_for_cluster();
   __syncthreads();
-  if (threadIdx.x < THREADS) {
+  // All threads of a warp know that they take the same way.
+  int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
+  if (warp < WARPS) {
     run<TILES>(path, place, weights);
-  } else if (threadIdx.x == THREADS) {
-    stream(path, place, weights);
-  } else if (threadIdx.x >= THREADS + 32) {
+  } else if (warp == WARPS) {
+    if (threadIdx.x % 32 == 0) stream(path, place, weights);
+  } else {
     help(path, place);
   }
   // Others may still hand sums to this block, and be told that theirs were taken.

@@ -115,10 +115,12 @@ impl Memory {
         let padded = padded(rows);
         let slice = width / CLUSTER;
         let chunk = padded * CHUNK * 2;
-        let rows = (slice.div_ceil(CHUNK) + 4 * slice / CHUNK) * chunk;
-        // A tile's sums that a block ends.
-        let tile = padded / CLUSTER * TILE * 4;
-        let rest = rows + back * tile + sequences * 2 * slice * 4;
+        let rows = (2 * slice.div_ceil(CHUNK) + 4 * slice / CHUNK) * chunk;
+        // A tile's sums that a block ends: of two in sixteen rows.
+        let tile = padded.div_ceil(16) * 2 * TILE * 4;
+        // Sums of all rows of a tile, which one half of a block's warps hands to the other.
+        let half = padded * TILE * 4;
+        let rest = rows + back * tile + half + sequences * 2 * slice * 4;
         let with = |receivers: usize| {
             let bytes = rest + receivers * CLUSTER * tile;
             let slots = (limit.checked_sub(FIXED + bytes)? / SLOT).min(MOST_SLOTS);
