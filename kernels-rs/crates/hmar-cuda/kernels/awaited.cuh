@@ -25,11 +25,9 @@ __device__ __forceinline__ uint2 look_at_two(const void* from) {
   return x;
 }
 
-__device__ __forceinline__ bool is_missing(const uint4& x) {
-  return x.x == UNWRITTEN || x.y == UNWRITTEN || x.z == UNWRITTEN || x.w == UNWRITTEN;
-}
-
-__device__ __forceinline__ bool is_missing(const uint2& x) { return x.x == UNWRITTEN || x.y == UNWRITTEN; }
+// The largest word: it is the pattern if any of them is.
+__device__ __forceinline__ uint32_t largest_of(const uint4& x) { return max(max(x.x, x.y), max(x.z, x.w)); }
+__device__ __forceinline__ uint32_t largest_of(const uint2& x) { return max(x.x, x.y); }
 
 __device__ __forceinline__ void hand_over(void* to, uint32_t x) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(x) : "memory");

@@ -34,17 +34,6 @@ __device__ __forceinline__ void arrive_at_block(uint32_t barrier, int rank) {
       : "memory");
 }
 
-// The same, after all that this thread has read and written, for the threads of the whole cluster: of what the copy engine
-// brings and the tensor cores read, there is no need, and in a loop of products it costs.
-__device__ __forceinline__ void release_to_block(uint32_t barrier, int rank) {
-  asm volatile(
-      "{.reg .b32 theirs;"
-      "mapa.shared::cluster.u32 theirs, %0, %1;"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [theirs];}" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
-}
-
 // Arrives, and lets the barrier wait for so many bytes of copies as well.
 __device__ __forceinline__ void arrive_expecting(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
@@ -86,6 +75,14 @@ __device__ __forceinline__ float4 load_here(uint32_t from) {
   float4 x;
   asm("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
   return x;
+}
+
+// Stores eight bytes likewise.
+__device__ __forceinline__ void store_at_block(uint32_t to, float2 x, uint32_t barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(to), "f"(x.x), "f"(x.y),
+      "r"(barrier)
+      : "memory");
 }
 
 // The two halves of a barrier for all threads of a cluster's blocks.

@@ -93,6 +93,16 @@ __device__ __forceinline__ void wait_for_products() {
 // 16·w …, lane by lane as in `multiply_tile`.
 #define FOUR(i) "+f"(sums[i][0]), "+f"(sums[i][1]), "+f"(sums[i][2]), "+f"(sums[i][3])
 
+__device__ __forceinline__ void multiply_group(float (&sums)[1][4], uint64_t a, uint64_t b, int add) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, %6, 0;"
+      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
+      "%0,%1,%2,%3"
+      "}, %4, %5, p, 1, 1, 0, 0;}"
+      : FOUR(0)
+      : "l"(a), "l"(b), "r"(add));
+}
+
 __device__ __forceinline__ void multiply_group(float (&sums)[2][4], uint64_t a, uint64_t b, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %10, 0;"
@@ -100,6 +110,16 @@ __device__ __forceinline__ void multiply_group(float (&sums)[2][4], uint64_t a, 
       "%0,%1,%2,%3,%4,%5,%6,%7"
       "}, %8, %9, p, 1, 1, 0, 0;}"
       : FOUR(0), FOUR(1)
+      : "l"(a), "l"(b), "r"(add));
+}
+
+__device__ __forceinline__ void multiply_group(float (&sums)[4][4], uint64_t a, uint64_t b, int add) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, %18, 0;"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+      "}, %16, %17, p, 1, 1, 0, 0;}"
+      : FOUR(0), FOUR(1), FOUR(2), FOUR(3)
       : "l"(a), "l"(b), "r"(add));
 }
 

@@ -26,8 +26,8 @@ struct WeightStream {
   uint32_t parity = 0;
 
   // `barriers` takes 16 bytes a slot.
-  __device__ __forceinline__ WeightStream(uint32_t slots, const void* barriers, int count)
-      : slots(slots), arrived(shared_address(barriers)), used(arrived + count * 8), count(count) {}
+  __device__ __forceinline__ WeightStream(uint32_t slots, uint32_t barriers, int count)
+      : slots(slots), arrived(barriers), used(arrived + count * 8), count(count) {}
 
   __device__ void start(int readers) {
     for (int i = 0; i < count; i++) {
@@ -48,23 +48,18 @@ struct WeightStream {
     advance(1);
   }
 
-  // Where the slot that is `ahead` of the next one lies, once its weights are there.
-  __device__ __forceinline__ uint32_t wait(int ahead) const {
-    bool wraps = slot + ahead >= count;
-    int place = wraps ? slot + ahead - count : slot + ahead;
-    wait_at(arrived + place * 8, parity ^ wraps);
-    return slots + place * SLOT_BYTES;
+  // Where the next slot lies, once its weights are there.
+  __device__ __forceinline__ uint32_t wait() const {
+    wait_at(arrived + slot * 8, parity);
+    return slots + slot * SLOT_BYTES;
   }
 
-  // Gives it back. Each reader calls it once.
-  __device__ __forceinline__ void release(int ahead) const {
-    int place = slot + ahead >= count ? slot + ahead - count : slot + ahead;
-    arrive(used + place * 8);
-  }
+  // Where each reader arrives once to give it back.
+  __device__ __forceinline__ uint32_t release_barrier() const { return used + slot * 8; }
 
   __device__ __forceinline__ void advance(int number) {
     slot += number;
-    if (slot >= count) {
+    while (slot >= count) {
       slot -= count;
       parity ^= 1;
     }

@@ -32,6 +32,9 @@ const MOST_WIDTH: usize = 2048;
 
 const HEAD_WIDTH: usize = 64;
 
+/// Rows that a warp can attend to at the same time.
+const QUERIES: usize = 16;
+
 /// As many as arguments of a launch have room for.
 const MOST_BLOCKS: usize = 36;
 
@@ -79,7 +82,8 @@ struct Arguments {
     vocabulary: i32,
     ring: i32,
     receivers: i32,
-    piece: i32,
+    /// Rows that a warp attends to at the same time.
+    queries: i32,
     shares: [Shares; 5],
     padding: [u16; 25],
 }
@@ -108,14 +112,17 @@ impl Memory {
         back: usize,
         most: usize,
     ) -> Option<Self> {
-        let pairs = rows.div_ceil(16);
-        let padded = if rows <= 8 { 8 } else { 16 * pairs };
+        let padded = padded(rows);
         let slice = width / CLUSTER;
         let chunk = padded * CHUNK * 2;
-        let rows = (slice.div_ceil(CHUNK) + 4 * slice / CHUNK) * chunk;
-        let rest = rows + back * pairs * 512 + sequences * 2 * slice * 4;
+        let rows = (2 * slice.div_ceil(CHUNK) + 4 * slice / CHUNK) * chunk;
+        // A tile's sums that a block ends: of two in sixteen rows.
+        let tile = padded.div_ceil(16) * 2 * TILE * 4;
+        // Sums of all rows of a tile, which one half of a block's warps hands to the other.
+        let half = padded * TILE * 4;
+        let rest = rows + back * tile + half + sequences * 2 * slice * 4;
         let with = |receivers: usize| {
-            let bytes = rest + receivers * CLUSTER * pairs * 512;
+            let bytes = rest + receivers * CLUSTER * tile;
             let slots = (limit.checked_sub(FIXED + bytes)? / SLOT).min(MOST_SLOTS);
             Some(Memory { slots, receivers, bytes: bytes + slots * SLOT })
         };
@@ -135,7 +142,7 @@ struct Way {
 impl Way {
     fn find(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> Option<Self> {
         let rows = path.rows.count();
-        let name = format!("path_{}", ROWS.iter().find(|&&most| rows <= most)? / 8);
+        let name = format!("path_{}", padded(rows) / 8);
         let tiles = path.width / TILE;
         let memory = |clusters: usize| {
             let division = Division::new(clusters, tiles, path.vocabulary / TILE);
@@ -183,9 +190,19 @@ pub(crate) fn takes(backend: &CudaBackend, path: &Path<'_, CudaBackend>) -> bool
         && Way::find(backend, path).is_some()
 }
 
+/// Rows of the kernel that takes so many.
+fn padded(rows: usize) -> usize {
+    *ROWS.iter().find(|&&most| rows <= most).expect("there are not more rows than kernels take")
+}
+
+/// Rows that a warp attends to at the same time: of as many whole sequences as it has room for.
+fn queries(per_sequence: usize) -> usize {
+    if per_sequence > QUERIES { QUERIES } else { QUERIES / per_sequence * per_sequence }
+}
+
 /// Bytes of what the layers of a transformer block hand to one another, and of moments of the residual stream.
 fn exchange_bytes(path: &Path<'_, CudaBackend>) -> usize {
-    path.rows.count() * (path.width * 24 + path.width / TILE * 16)
+    path.rows.count() * (path.width * 22 + path.width / TILE * 16)
 }
 
 /// See [`hmar_ops::Backend::run_path`].
@@ -236,8 +253,7 @@ pub(crate) fn run(
         vocabulary: path.vocabulary as i32,
         ring: memory.slots as i32,
         receivers: memory.receivers as i32,
-        // All: there is room for those of so few rows.
-        piece: (4 * path.width / CLUSTER / CHUNK) as i32,
+        queries: queries(path.rows.per_sequence) as i32,
         shares: [division.qkv, division.back, division.fc1, division.back, division.logit],
         padding: [0; 25],
     };
