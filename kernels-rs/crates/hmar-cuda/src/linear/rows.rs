@@ -150,7 +150,7 @@ impl RowTiles {
         let launch = backend.launch(&format!("linear_rows_{}", self.rows), blocks, THREADS)?;
         let launch = launch.shared(self.shared()).cluster(self.cluster).overlapping();
         let launch = launch.value(input_map).value(weight_map).read(bias);
-        let launch = ending(launch, rows, weight.shape(), out);
+        let launch = ending(launch, rows, weight, out);
         let launch = launch.count(self.cluster).count(self.ring.weights).count(self.ring.rows);
         // SAFETY: the input holds `rows` rows of `inputs` numbers, the output of `outputs`; the gates lie in their table.
         // What lies beyond is neither read nor written.
