@@ -8,6 +8,9 @@ namespace cg = cooperative_groups;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
+// Blocks of a cluster, at most.
+constexpr int LARGEST_SPLIT = 8;
+
 // The block's sums to shared memory: `results [rows · 16, PITCH]`.
 template <int PITCH, typename Block>
 __device__ __forceinline__ void lay_down(const Block& block, float* results) {
@@ -27,12 +30,12 @@ __device__ __forceinline__ void lay_down(const Block& block, float* results) {
 }
 
 // Adds the blocks' sums of this block's pixels, [first, last), and stores the results; what was stored stays in
-// `results`, zeros outside of the picture.
+// `results`, zeros outside of the picture. All sums of a place are asked for before the first is added.
 template <int PITCH, typename Block>
 __device__ __forceinline__ void finish(const Block& block, float* results, int split, int first, int last) {
   constexpr int FOURS = Block::TILES * 2;
   const Layer& layer = block.layer;
-  for (int i = first * FOURS + threadIdx.x; i < last * FOURS; i += THREADS) {
+  for (int i = first * FOURS + threadIdx.x; i < last * FOURS; i += blockDim.x) {
     int row = i / FOURS, four = i % FOURS * 4, output = block.part.output + four;
     int pixel = block.part.pixel(layer, row / COLUMNS, row % COLUMNS);
     float4* own = reinterpret_cast<float4*>(results + row * PITCH + four);
@@ -40,11 +43,12 @@ __device__ __forceinline__ void finish(const Block& block, float* results, int s
     if (pixel >= 0 && output < layer.outputs) {
       size_t at = (size_t)pixel * layer.outputs + output;
       sum = *reinterpret_cast<const float4*>(layer.bias + output);
-#pragma unroll 4
-      for (int part = 0; part < split; part++) {
-        float4 x = *cg::this_cluster().map_shared_rank(own, part);
-        sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
-      }
+      float4 parts[LARGEST_SPLIT];
+#pragma unroll
+      for (int part = 0; part < LARGEST_SPLIT; part++)
+        parts[part] = part < split ? *cg::this_cluster().map_shared_rank(own, part) : float4{};
+#pragma unroll
+      for (const float4& x : parts) sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
       if (layer.residual != nullptr) {
         const __nv_bfloat162* before = reinterpret_cast<const __nv_bfloat162*>(layer.residual + at);
         float2 low = __bfloat1622float2(before[0]), high = __bfloat1622float2(before[1]);
@@ -64,9 +68,9 @@ template <int PITCH, typename Block>
 __device__ __forceinline__ void add_groups(const Block& block, const float* results, int first, int last) {
   const Layer& layer = block.layer;
   if (layer.sums == nullptr) return;
-  meet(0);
+  __syncthreads();
   int width = layer.outputs / CHANNEL_GROUPS;
-  for (int group = threadIdx.x / 32; group < block.channel_groups(); group += THREADS / 32) {
+  for (int group = threadIdx.x / 32; group < block.channel_groups(); group += blockDim.x / 32) {
     float sum = 0, squares = 0;
     for (int j = threadIdx.x % 32; j < (last - first) * width; j += 32) {
       float x = results[(first + j / width) * PITCH + group * width + j % width];
@@ -110,13 +114,11 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
   }
   arrive_in_cluster();
   wait_for_cluster();
-  if (multiplies) {
-    wait_for_earlier();
-    finish<PITCH>(block, results, split, first, last);
-    add_groups<PITCH>(block, results, first, last);
-  }
+  wait_for_earlier();
+  finish<PITCH>(block, results, split, first, last);
   // Nobody's shared memory goes while others read it.
   arrive_in_cluster();
+  add_groups<PITCH>(block, results, first, last);
   wait_for_cluster();
 }
 

@@ -20,7 +20,7 @@ const MOST_PARTS: usize = 128;
 const BLOCKS: usize = 512;
 
 /// Parts whose sums every block that normalises adds up for itself: more are added up before.
-const FEW_PARTS: usize = 64;
+const FEW_PARTS: usize = 128;
 
 /// Blocks that normalise, for each multiprocessor: several after one another, so that they end at about the same time.
 const TURNS: usize = 12;
