@@ -8,6 +8,13 @@ namespace cg = cooperative_groups;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
+// Blocks of a cluster, at most.
+constexpr int LARGEST_SPLIT = 8;
+
+// Pixels that a block finishes at once, so many threads each.
+template <int FOURS>
+constexpr int ROWS_AT_ONCE = 256 / FOURS;
+
 // The block's sums to shared memory: `results [rows · 16, PITCH]`.
 template <int PITCH, typename Block>
 __device__ __forceinline__ void lay_down(const Block& block, float* results) {
@@ -26,56 +33,75 @@ __device__ __forceinline__ void lay_down(const Block& block, float* results) {
   }
 }
 
-// Adds the blocks' sums of this block's pixels, [first, last), and stores the results; what was stored stays in
-// `results`, zeros outside of the picture.
+// Four neighbouring outputs of a pixel: the blocks' sums of them, which lie at `own` in every block, added up and stored.
+// All are asked for before the first is added. Returns what was stored, zeros outside of the picture.
+__device__ __forceinline__ float4 finish_four(const Layer& layer, const float4& bias, float4* own, int split, int pixel,
+                                              int output) {
+  bool there = pixel >= 0 && output < layer.outputs;
+  size_t at = there ? (size_t)pixel * layer.outputs + output : 0;
+  uint2 before = there && layer.residual != nullptr ? *reinterpret_cast<const uint2*>(layer.residual + at) : uint2{};
+  float4 parts[LARGEST_SPLIT];
+#pragma unroll
+  for (int part = 0; part < LARGEST_SPLIT; part++)
+    parts[part] = part < split ? *cg::this_cluster().map_shared_rank(own, part) : float4{};
+  float4 sum = bias;
+#pragma unroll
+  for (const float4& x : parts) sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
+  float2 low = unpack(before.x), high = unpack(before.y);
+  before = {pack(sum.x + low.x, sum.y + low.y), pack(sum.z + high.x, sum.w + high.y)};
+  if (!there) return {};
+  *reinterpret_cast<uint2*>(layer.out + at) = before;
+  low = unpack(before.x), high = unpack(before.y);
+  return {low.x, low.y, high.x, high.y};
+}
+
+// Stores the results of this block's pixels, [first, last). A thread keeps to its four columns, and leaves their sums and
+// sums of squares over its pixels in `kept [ROWS_AT_ONCE, OUTPUTS]`.
 template <int PITCH, typename Block>
-__device__ __forceinline__ void finish(const Block& block, float* results, int split, int first, int last) {
+__device__ __forceinline__ void finish(const Block& block, float* results, int split, int first, int last, float2* kept) {
   constexpr int FOURS = Block::TILES * 2;
   const Layer& layer = block.layer;
-  for (int i = first * FOURS + threadIdx.x; i < last * FOURS; i += THREADS) {
-    int row = i / FOURS, four = i % FOURS * 4, output = block.part.output + four;
-    int pixel = block.part.pixel(layer, row / COLUMNS, row % COLUMNS);
-    float4* own = reinterpret_cast<float4*>(results + row * PITCH + four);
-    float4 sum = {0, 0, 0, 0};
-    if (pixel >= 0 && output < layer.outputs) {
-      size_t at = (size_t)pixel * layer.outputs + output;
-      sum = *reinterpret_cast<const float4*>(layer.bias + output);
-#pragma unroll 4
-      for (int part = 0; part < split; part++) {
-        float4 x = *cg::this_cluster().map_shared_rank(own, part);
-        sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
-      }
-      if (layer.residual != nullptr) {
-        const __nv_bfloat162* before = reinterpret_cast<const __nv_bfloat162*>(layer.residual + at);
-        float2 low = __bfloat1622float2(before[0]), high = __bfloat1622float2(before[1]);
-        sum.x += low.x, sum.y += low.y, sum.z += high.x, sum.w += high.y;
-      }
-      __nv_bfloat162 low = __floats2bfloat162_rn(sum.x, sum.y), high = __floats2bfloat162_rn(sum.z, sum.w);
-      *reinterpret_cast<uint2*>(layer.out + at) = {reinterpret_cast<uint32_t&>(low), reinterpret_cast<uint32_t&>(high)};
-      float2 rounded_low = __bfloat1622float2(low), rounded_high = __bfloat1622float2(high);
-      sum = {rounded_low.x, rounded_low.y, rounded_high.x, rounded_high.y};
+  int row = threadIdx.x / FOURS, four = threadIdx.x % FOURS * 4, output = block.part.output + four;
+  if (row >= ROWS_AT_ONCE<FOURS>) return;
+  float4 bias = output < layer.outputs ? *reinterpret_cast<const float4*>(layer.bias + output) : float4{};
+  float sums[4] = {}, squares[4] = {};
+#pragma unroll 2
+  for (int i = first + row; i < last; i += ROWS_AT_ONCE<FOURS>) {
+    int pixel = block.part.pixel(layer, i / COLUMNS, i % COLUMNS);
+    float4* own = reinterpret_cast<float4*>(results + i * PITCH + four);
+    float4 stored = finish_four(layer, bias, own, split, pixel, output);
+    float values[4] = {stored.x, stored.y, stored.z, stored.w};
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      sums[k] += values[k];
+      squares[k] += values[k] * values[k];
     }
-    *own = sum;
   }
+#pragma unroll
+  for (int k = 0; k < 4; k++) kept[row * FOURS * 4 + four + k] = {sums[k], squares[k]};
 }
 
 // The sums of groups of channels over the block's pixels, a warp a group.
-template <int PITCH, typename Block>
-__device__ __forceinline__ void add_groups(const Block& block, const float* results, int first, int last) {
+template <typename Block>
+__device__ __forceinline__ void add_groups(const Block& block, const float2* kept) {
+  constexpr int OUTPUTS = Block::TILES * 8;
   const Layer& layer = block.layer;
   if (layer.sums == nullptr) return;
-  meet(0);
-  int width = layer.outputs / CHANNEL_GROUPS;
-  for (int group = threadIdx.x / 32; group < block.channel_groups(); group += THREADS / 32) {
+  __syncthreads();
+  int width = layer.outputs / CHANNEL_GROUPS, lane = threadIdx.x % 32;
+  for (int group = threadIdx.x / 32; group < block.channel_groups(); group += blockDim.x / 32) {
     float sum = 0, squares = 0;
-    for (int j = threadIdx.x % 32; j < (last - first) * width; j += 32) {
-      float x = results[(first + j / width) * PITCH + group * width + j % width];
-      sum += x;
-      squares += x * x;
+    for (int column = lane; column < width; column += 32) {
+#pragma unroll
+      for (int row = 0; row < ROWS_AT_ONCE<OUTPUTS / 4>; row++) {
+        float2 both = kept[row * OUTPUTS + group * width + column];
+        sum += both.x;
+        squares += both.y;
+      }
     }
     sum = warp_sum(sum);
     squares = warp_sum(squares);
-    if (threadIdx.x % 32 == 0) *block.part.sums(layer, group) = {sum, squares};
+    if (lane == 0) *block.part.sums(layer, group) = {sum, squares};
   }
 }
 
@@ -88,6 +114,7 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
                 "the results fit where the operands were");
   extern __shared__ unsigned char memory[];
   __shared__ uint64_t barriers[Block::BARRIERS];
+  __shared__ float2 kept[ROWS_AT_ONCE<OUTPUTS / 4> * OUTPUTS];
   // The copy engine mixes parts by their addresses, from multiples of 1,024 on.
   uint32_t skipped = -shared_address(memory) & 1023u;
   float* results = reinterpret_cast<float*>(memory + skipped);
@@ -110,13 +137,11 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
   }
   arrive_in_cluster();
   wait_for_cluster();
-  if (multiplies) {
-    wait_for_earlier();
-    finish<PITCH>(block, results, split, first, last);
-    add_groups<PITCH>(block, results, first, last);
-  }
+  wait_for_earlier();
+  finish<PITCH>(block, results, split, first, last, kept);
   // Nobody's shared memory goes while others read it.
   arrive_in_cluster();
+  add_groups(block, kept);
   wait_for_cluster();
 }
 

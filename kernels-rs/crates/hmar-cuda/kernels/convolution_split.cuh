@@ -115,20 +115,29 @@ struct Block {
     }
   }
 
-  // Another thread's.
+  // Calls `use(channel, tap)` for every step's weights.
+  template <typename Use>
+  __device__ __forceinline__ void each_step(Use use) const {
+    int kernel = layer.kernel;
+    for (int unit = part.begin; unit < part.end; unit++)
+      for (int dy = 0; dy < kernel; dy++) use(unit / kernel * DEPTH, part.phase * 4 + dy * kernel + unit % kernel);
+  }
+
+  // Another thread's. It does not wait for earlier kernels; what there are no slots for yet comes near.
   __device__ __forceinline__ void bring_weights(const TensorMap& weights) const {
     Place<WEIGHT_SLOTS> weight;
-    int kernel = layer.kernel;
-    for (int unit = part.begin; unit < part.end; unit++) {
-      for (int dy = 0; dy < kernel; dy++) {
-        int tap = part.phase * 4 + dy * kernel + unit % kernel, channel = unit / kernel * DEPTH;
-        uint32_t slot = kernels + weight.slot * WEIGHT_BYTES, full = weight_full(weight.slot);
-        wait_at(weight_empty(weight.slot), weight.parity ^ 1);
-        arrive_expecting(full, WEIGHT_BYTES);
-        copy_box(slot, weights, full, channel, tap, part.output);
-        weight.advance();
-      }
-    }
+    auto bring = [&](int channel, int tap) {
+      uint32_t slot = kernels + weight.slot * WEIGHT_BYTES, full = weight_full(weight.slot);
+      wait_at(weight_empty(weight.slot), weight.parity ^ 1);
+      arrive_expecting(full, WEIGHT_BYTES);
+      copy_box(slot, weights, full, channel, tap, part.output);
+      weight.advance();
+    };
+    int step = 0;
+    each_step([&](int channel, int tap) {
+      if (step++ >= WEIGHT_SLOTS) bring_box_near(weights, channel, tap, part.output);
+    });
+    each_step(bring);
   }
 
   // Starts the products of a step of so many times 16 channels.

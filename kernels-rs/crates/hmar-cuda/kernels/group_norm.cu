@@ -82,21 +82,24 @@ struct Moments {
   double means[GROUPS];
   float inverses[GROUPS];
 
-  // `share` is one over the numbers of a group.
+  // `share` is one over the numbers of a group. Eight threads a group, so that hardly any block has to begin again.
   __device__ __forceinline__ void find(const float2* __restrict__ sums, int parts, double share) {
-    int lane = threadIdx.x % 32;
 #pragma unroll 1
-    for (int group = threadIdx.x / 32; group < GROUPS; group += blockDim.x / 32) {
+    for (int i = threadIdx.x; i < GROUPS * 8; i += blockDim.x) {
+      int group = i / 8;
       double sum = 0, squares = 0;
-#pragma unroll 2
-      for (int part = lane; part < parts; part += 32) {
+#pragma unroll 4
+      for (int part = i % 8; part < parts; part += 8) {
         float2 both = sums[group * parts + part];
         sum += both.x;
         squares += both.y;
       }
-      sum = warp_sum_of(sum);
-      squares = warp_sum_of(squares);
-      if (lane != 0) continue;
+#pragma unroll
+      for (int lane = 4; lane > 0; lane /= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, lane);
+        squares += __shfl_xor_sync(0xffffffffu, squares, lane);
+      }
+      if (i % 8 != 0) continue;
       double mean = sum * share;
       means[group] = mean;
       inverses[group] = rsqrtf((float)(fmax(squares * share - mean * mean, 0.0) + 1e-6));
@@ -120,17 +123,17 @@ __device__ void apply(const T* __restrict__ input, const float2* __restrict__ su
   int first = blockIdx.x * block_pixels + row;
   // Threads without channels of their own have no pixels.
   int end = row < down ? min((int)(blockIdx.x + 1) * block_pixels, pixels) : 0;
-  size_t picture = (size_t)blockIdx.y * pixels * channels + column;
-  Several<T> several[AHEAD];
-  auto load = [&](int pixel) {
-#pragma unroll
-    for (int k = 0; k < AHEAD; k++) {
-      if (pixel + k * down < end)
-        several[k] = *reinterpret_cast<const Several<T>*>(input + picture + (size_t)(pixel + k * down) * channels);
-    }
-  };
+  size_t start = ((size_t)blockIdx.y * pixels + first) * channels + column;
+  int step = down * channels, count = (end - first + down - 1) / down;
+  input += start;
+  out += start;
+  Several<T> ahead[AHEAD];
   wait_for_earlier();
-  load(first);
+#pragma unroll
+  for (int k = 0; k < AHEAD; k++) {
+    if (k < count) ahead[k] = *reinterpret_cast<const Several<T>*>(input + k * step);
+  }
+  input += AHEAD * step;
   moments.find(sums + (size_t)blockIdx.y * GROUPS * parts, parts, share);
   for (int channel = threadIdx.x; channel < channels; channel += blockDim.x) {
     int group = channel / (channels / GROUPS);
@@ -138,22 +141,26 @@ __device__ void apply(const T* __restrict__ input, const float2* __restrict__ su
     factors[channel] = {factor, (float)(bias[channel] - moments.means[group] * factor)};
   }
   __syncthreads();
-  if (first >= end) return;
+  if (count <= 0) return;
   float2 own[COUNT];
 #pragma unroll
   for (int i = 0; i < COUNT; i++) own[i] = factors[column + i];
 #pragma unroll 1
-  for (int pixel = first; pixel < end; pixel += AHEAD * down, load(pixel)) {
+  for (; count > 0; count -= AHEAD) {
 #pragma unroll
     for (int k = 0; k < AHEAD; k++) {
-      if (pixel + k * down >= end) break;
+      if (k >= count) break;
+      Several<T> several = ahead[k];
+      if (k + AHEAD < count) ahead[k] = *reinterpret_cast<const Several<T>*>(input);
 #pragma unroll
       for (int i = 0; i < COUNT; i++) {
-        float x = to_float(several[k].values[i]) * own[i].x + own[i].y;
+        float x = to_float(several.values[i]) * own[i].x + own[i].y;
         if (activate) x = __fdividef(x, 1.0f + __expf(-x));
-        several[k].values[i] = from_float<T>(x);
+        several.values[i] = from_float<T>(x);
       }
-      *reinterpret_cast<Several<T>*>(out + picture + (size_t)(pixel + k * down) * channels) = several[k];
+      *reinterpret_cast<Several<T>*>(out) = several;
+      input += step;
+      out += step;
     }
   }
 }

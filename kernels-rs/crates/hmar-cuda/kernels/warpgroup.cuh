@@ -68,6 +68,12 @@ __device__ __forceinline__ void bring_map_near(const TensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
+// Brings a box near: to the L2 cache.
+__device__ __forceinline__ void bring_box_near(const TensorMap& map, int c0, int c1, int c2) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(&map), "r"(c0), "r"(c1), "r"(c2)
+               : "memory");
+}
+
 // Brings bytes, a multiple of 16, near: to the L2 cache.
 __device__ __forceinline__ void bring_near(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));

@@ -4,6 +4,7 @@ mod forward;
 mod plain;
 mod schedule;
 mod tiles;
+mod wide;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,10 +70,15 @@ pub(crate) fn attention(
         return plan.run(backend, inputs);
     }
     let beside = matches!(keys_values, KeysValues::BesideQueries);
+    let is_wide =
+        backend.precision() == Precision::Bf16 && factors.is_none() && WIDE.contains(&shape.head_width);
+    if beside && is_wide && wide::attention(backend, &shape, scale, qkv, out)? {
+        return Ok(());
+    }
     let one = Attention { backend, shape: &shape, qkv, keys, factors, scale, out_rows, start };
     shape.spans.iter().try_for_each(|span| match (backend.precision(), factors) {
         (Precision::Bf16, _) if shape.head_width == 64 => one.narrow(span, out),
-        (Precision::Bf16, None) if beside && WIDE.contains(&shape.head_width) => one.wide(span, out),
+        _ if beside && is_wide => one.wide(span, out),
         _ => one.plain(span, out),
     })
 }

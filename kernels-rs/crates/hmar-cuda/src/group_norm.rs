@@ -20,10 +20,12 @@ const MOST_PARTS: usize = 128;
 const BLOCKS: usize = 512;
 
 /// Parts whose sums every block that normalises adds up for itself: more are added up before.
-const FEW_PARTS: usize = 64;
+const FEW_PARTS: usize = 128;
 
-/// Blocks that normalise, for each multiprocessor: several after one another, so that they end at about the same time.
-const TURNS: usize = 12;
+/// Blocks that normalise, for each multiprocessor: as many as it takes at once, or twice as many where a thread would have
+/// more pixels than this, so that all end at about the same time.
+const TURNS: [usize; 2] = [2, 4];
+const FEW_PIXELS: usize = 32;
 
 /// Threads of a block that adds up the sums of many parts.
 const GATHERING: usize = 256;
@@ -51,8 +53,10 @@ pub(crate) fn group_norm(
         _ => (gather(backend, images, parts, &sums, scratch.at(SCRATCH / 2))?, 1),
     };
 
-    let block_pixels = (images * pixels).div_ceil(TURNS * backend.context.multiprocessors);
-    let block_pixels = block_pixels.next_multiple_of(rows).max(rows);
+    let [at_once, many] = TURNS.map(|turns| {
+        (images * pixels).div_ceil(turns * backend.context.multiprocessors).next_multiple_of(rows)
+    });
+    let block_pixels = if at_once <= FEW_PIXELS * rows { at_once } else { many };
     let grid = (pixels.div_ceil(block_pixels), images);
     let launch = backend.launch_features("group_norm_apply", grid, threads)?.overlapping();
     let launch = launch.shared(channels * PAIR).read(input).read(&sums).read(weight).read(bias).write(out);

@@ -66,9 +66,12 @@ pub fn checks() -> Vec<Check> {
     cases.push(Case::cached(2, 30..94, 200, 2));
     cases.push(Case::cached(3, 0..1, 7, 3));
     cases.push(Case::cached(1, 561..730, 730, 2));
-    for (rows, width) in [(256, 640), (77, 640), (300, 128), (50, 24), (33, 7)] {
+    for (rows, width) in [(256, 640), (77, 640), (300, 128), (500, 640), (50, 24), (33, 7)] {
         cases.push(Case::whole(2, rows, 1, width, false));
     }
+    // Enough for the large tiles of Hopper's kernels for wide heads; several of those heads.
+    cases.push(Case::whole(7, 385, 1, 640, false));
+    cases.push(Case::whole(2, 130, 3, 128, false));
     let narrow = cases.iter().filter(|case| case.head_width == 64).cloned();
     let unplanned: Vec<_> = narrow
         .map(|case| {
@@ -88,7 +91,9 @@ pub fn checks() -> Vec<Check> {
             [4, 36, 100, 169, 256].map(|rows| Case::whole(sequences, rows, heads, 64, true))
         })
         .chain([Case::whole(2, 1024, 24, 64, true), Case::whole(1, 256, 1, 640, false)])
-        .chain([Case::whole(16, 256, 1, 640, false)])
+        .chain(
+            [(16, 256), (1, 1024), (1, 4096)].map(|(images, rows)| Case::whole(images, rows, 1, 640, false)),
+        )
         .chain([Case::cached(2, 424..680, 680, 16), Case::cached(2, 5355..9451, 9451, 24)]);
     let timed = real.flat_map(|case| {
         [("timed", true), ("unplanned, timed", false)].map(|(how, planned)| {

@@ -63,6 +63,7 @@ pub fn checks() -> Vec<Check> {
         (1, 130, Same, 9, 40, 3),
         (3, 70, Same, 1, 104, 50),
         (1, 64, Upsample, 9, 96, 80),
+        (4, 128, Same, 9, 40, 80),
         (3, 37, Upsample, 9, 72, 160),
         // Many rectangles one after another.
         (5, 128, Same, 9, 160, 160),
