@@ -66,7 +66,15 @@ __device__ __forceinline__ void store_at_block(uint32_t to, float4 x, uint32_t b
       : "memory");
 }
 
-// The same here, of this block's own threads.
+// Stores eight bytes likewise.
+__device__ __forceinline__ void store_at_block(uint32_t to, float2 x, uint32_t barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(to), "f"(x.x), "f"(x.y),
+      "r"(barrier)
+      : "memory");
+}
+
+// Stores 16 bytes here, and loads them.
 __device__ __forceinline__ void store_here(uint32_t to, float4 x) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
 }
@@ -77,19 +85,12 @@ __device__ __forceinline__ float4 load_here(uint32_t from) {
   return x;
 }
 
-// Stores eight bytes likewise.
-__device__ __forceinline__ void store_at_block(uint32_t to, float2 x, uint32_t barrier) {
-  asm volatile(
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(to), "f"(x.x), "f"(x.y),
-      "r"(barrier)
-      : "memory");
-}
-
 // The two halves of a barrier for all threads of a cluster's blocks.
 __device__ __forceinline__ void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
-// The first half without an order for memory: for what the copy engine has brought and the tensor cores have read. The
-// other waits until all of the thread's reads and writes are done.
-__device__ __forceinline__ void arrive_in_cluster_unordered() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
 __device__ __forceinline__ void wait_for_cluster() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+
+// The first half without an order for memory: enough for what the copy engine has brought and the tensor cores have read.
+// The other waits until all of the thread's reads and writes are done.
+__device__ __forceinline__ void arrive_in_cluster_unordered() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
 
 #endif

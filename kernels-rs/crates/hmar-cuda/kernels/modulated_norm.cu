@@ -95,7 +95,8 @@ __device__ __forceinline__ void finish(Row<FOURS>& row, const Row<FOURS>& scale,
   store_row(row, out, number, width, memory);
 }
 
-// A slot's vectors begin `offset` numbers into its `stride`. What does not come from the kernel before is loaded first.
+// A slot's vectors begin `offset` numbers into its `stride`. What was there before the pass is loaded first: the kernel before
+// may not have waited for its own yet.
 template <int FOURS, typename Out>
 __device__ __forceinline__ void modulated_norm(const float* input, const float* scales, const float* shifts,
                                                const uint32_t* slots, Out out, int per_sequence, int width, int stride,

@@ -146,8 +146,8 @@ impl RowTiles {
         let MatrixShape { outputs, inputs, .. } = weight.shape();
         let input_map = TensorMap::new(&backend.context, input, [inputs, rows], [DEPTH, self.rows])?;
         let weight_map = TensorMap::new(&backend.context, weight, [inputs, outputs], [DEPTH, OUTPUTS])?;
-        let blocks = outputs.div_ceil(OUTPUTS) * self.cluster;
-        let launch = backend.launch(&format!("linear_rows_{}", self.rows), blocks, THREADS)?;
+        let grid = (outputs.div_ceil(OUTPUTS) * self.cluster, rows.div_ceil(self.rows));
+        let launch = backend.launch(&format!("linear_rows_{}", self.rows), grid, THREADS)?;
         let launch = launch.shared(self.shared()).cluster(self.cluster).overlapping();
         let launch = launch.value(input_map).value(weight_map).read(bias);
         let launch = ending(launch, rows, weight, out);
