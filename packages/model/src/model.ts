@@ -70,7 +70,10 @@ export interface ScoreRequest extends Omit<LogitsRequest, 'pass'> {
 /** What a model takes of its device, in bytes. */
 export interface ModelMemory {
   readonly weightBytes: number
-  /** Buffers of all samplers and sessions over it: they grow with the number of images made at once. */
+  /**
+   * Buffers of all samplers and sessions over it: they grow with the number of images made at once. On a GPU a sampler
+   * decodes in the same memory.
+   */
   readonly batchBytes: number
 }
 

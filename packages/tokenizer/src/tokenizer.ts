@@ -39,7 +39,10 @@ export interface TokenizerLoadOptions extends LoadOptions {
 /** What a tokenizer takes of its device, in bytes. */
 export interface TokenizerMemory {
   readonly weightBytes: number
-  /** Activations, which are kept from call to call: they grow with the pictures worked on at once. */
+  /**
+   * Activations, which are kept from call to call: they grow with the pictures worked on at once. On a GPU what samplers
+   * generate is decoded in buffers of theirs.
+   */
   readonly workingBytes: number
 }
 

@@ -17,7 +17,7 @@ async function compareHere({ folders, batches, ...setting }: ChildSetting): Prom
     for (const runner of pair) runner.forget()
     for (let run = 0; run < setting.repeats; run++)
       for (const runner of pair) await runner.generate(setting.warmup + run)
-    for (const runner of pair) console.log(JSON.stringify(runner.found(setting)))
+    for (const runner of pair) console.log(JSON.stringify(await runner.found(setting)))
   }
 }
 
@@ -53,7 +53,7 @@ class Runner {
     for (const times of Object.values(this.#times)) times.length = 0
   }
 
-  found({ dtype, gpu }: Pick<ChildSetting, 'dtype' | 'gpu'>): CompareCase {
+  async found({ dtype, gpu }: Pick<ChildSetting, 'dtype' | 'gpu'>): Promise<CompareCase> {
     const { model, tokenizer, side } = this.sampler
     const peak = gpu === undefined ? undefined : peakOf(gpu)
     const options = { images: this.batch, dtype, tokenizer: tokenizer.config }
@@ -66,9 +66,18 @@ class Runner {
       ...this.#times,
       ...(floor && { floor: floor.total, decodeFloor: floor.decoding }),
       weightBytes: model.weightBytes + tokenizer.weightBytes,
-      passBytes: model.memory().batchBytes,
-      decodeBytes: tokenizer.memory().workingBytes,
+      ...(await this.#bytes()),
     }
+  }
+
+  /** Of the passes' buffers, which are a session's, and of what decoding takes beyond them. */
+  async #bytes(): Promise<Pick<CompareCase, 'passBytes' | 'decodeBytes'>> {
+    const { model, tokenizer } = this.sampler
+    const whole = model.memory().batchBytes + tokenizer.memory().workingBytes
+    const before = model.memory().batchBytes
+    await using _session = await this.sampler.open({ labels: Array(this.batch).fill(0) })
+    const passBytes = model.memory().batchBytes - before
+    return { passBytes, decodeBytes: whole - passBytes }
   }
 }
 

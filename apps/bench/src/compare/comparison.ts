@@ -18,7 +18,7 @@ export interface CompareCase {
   readonly weightBytes: number
   /** Buffers of the passes: activations, and VAR's keys and values. */
   readonly passBytes: number
-  /** Buffers of the decoder. */
+  /** Buffers of the decoder, beyond those of the passes where both have the same memory. */
   readonly decodeBytes: number
 }
 

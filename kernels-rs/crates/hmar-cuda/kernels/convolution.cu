@@ -3,9 +3,10 @@
 
 enum Walk : int { SAME = 0, UPSAMPLE = 1, DOWNSAMPLE = 2 };
 
+// Rows are counted among all pixels of the pictures; those of a launch end before `rows`. The values begin with pixel `held`.
 struct Picture {
   const bf16* values;
-  int rows, side, out_side, channels, taps, walk;
+  int rows, held, side, out_side, channels, taps, walk;
 };
 
 // The rows a thread copies: every THREADS/8-th of a tile, always the same eighth of a step.
@@ -41,7 +42,7 @@ struct Patches {
       y /= 2;
       x /= 2;
     }
-    return y < side && x < side ? images[i] + y * side + x : -1;
+    return y < side && x < side ? images[i] + y * side + x - picture.held : -1;
   }
 
   __device__ __forceinline__ void start(bf16* tile, int first) const {
@@ -87,10 +88,10 @@ struct Finish {
 
 #define CONVOLUTION(multiply, outputs, rows, warps_o, warps_r, stages)                                                \
   extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32) convolution_##outputs##x##rows##_bf16(          \
-      const bf16* values, const bf16* weight, const float* bias, const bf16* residual, bf16* out, int row_count,      \
-      int side, int out_side, int channels, int taps, int walk, int output_count, int cluster) {                      \
-    Picture picture = {values, row_count, side, out_side, channels, taps, walk};                                      \
-    Patches<rows, warps_o * warps_r * 32> patches(picture, blockIdx.y * rows);                                        \
+      const bf16* values, const bf16* weight, const float* bias, const bf16* residual, bf16* out, int first,          \
+      int row_count, int held, int side, int out_side, int channels, int taps, int walk, int output_count, int cluster) {                      \
+    Picture picture = {values, first + row_count, held, side, out_side, channels, taps, walk};                                      \
+    Patches<rows, warps_o * warps_r * 32> patches(picture, first + blockIdx.y * rows);                                        \
     multiply<outputs, rows, warps_o, warps_r, stages>(                                                                \
         {weight, row_count, taps * channels, output_count, cluster},                                                  \
         [&](bf16* tile, int, int first) { patches.start(tile, first); }, Finish{bias, residual, out, output_count});  \

@@ -3,15 +3,17 @@
 
 enum Walk : int { SAME = 0, UPSAMPLE = 1, DOWNSAMPLE = 2 };
 
-// Weights are `[outputs, taps, inputs]`; the blocks are 32 outputs × 8 pixels.
+// Weights are `[outputs, taps, inputs]`; the blocks are 32 outputs × 8 pixels. Results are those of `rows` pixels of the
+// pictures from `first` on; the input begins with pixel `held`.
 template <typename T>
 __device__ void convolve(const T* __restrict__ input, const T* __restrict__ weight, const float* __restrict__ bias,
-                         const T* residual, T* out, int rows, int side, int out_side, int channels, int taps, int walk,
-                         int outputs) {
+                         const T* residual, T* out, int first, int rows, int held, int side, int out_side, int channels,
+                         int taps, int walk, int outputs) {
   int output = blockIdx.y * 32 + threadIdx.x % 32, row = blockIdx.x * 8 + threadIdx.x / 32;
   if (output >= outputs || row >= rows) return;
-  int area = out_side * out_side, y = row % area / out_side, x = row % out_side;
-  input += (size_t)(row / area) * side * side * channels;
+  int pixel_number = first + row, area = out_side * out_side;
+  int y = pixel_number % area / out_side, x = pixel_number % out_side;
+  int picture = pixel_number / area * side * side - held;
   weight += (size_t)output * taps * channels;
   float sum = bias[output];
   for (int tap = 0; tap < taps; tap++) {
@@ -29,7 +31,7 @@ __device__ void convolve(const T* __restrict__ input, const T* __restrict__ weig
       u /= 2;
     }
     if (v >= side || u >= side) continue;
-    const T* pixel = input + (size_t)(v * side + u) * channels;
+    const T* pixel = input + (size_t)(picture + v * side + u) * channels;
     for (int c = 0; c < channels; c++) sum += to_float(pixel[c]) * to_float(weight[tap * channels + c]);
   }
   size_t at = (size_t)row * outputs + output;
@@ -38,9 +40,9 @@ __device__ void convolve(const T* __restrict__ input, const T* __restrict__ weig
 
 #define CONVOLUTION(name, type)                                                                                       \
   extern "C" __global__ void __launch_bounds__(256) convolution_plain_##name(                                         \
-      const type* input, const type* weight, const float* bias, const type* residual, type* out, int rows, int side,  \
-      int out_side, int channels, int taps, int walk, int outputs) {                                                  \
-    convolve(input, weight, bias, residual, out, rows, side, out_side, channels, taps, walk, outputs);                \
+      const type* input, const type* weight, const float* bias, const type* residual, type* out, int first, int rows, \
+      int held, int side, int out_side, int channels, int taps, int walk, int outputs) {                   \
+    convolve(input, weight, bias, residual, out, first, rows, held, side, out_side, channels, taps, walk, outputs); \
   }
 
 CONVOLUTION(f32, float)

@@ -22,7 +22,9 @@ struct Layer {
   // Sums and sums of squares of groups of the results' channels: [images, groups, parts], a part for every rectangle of
   // an image and place of an enlarged pixel. Null where nobody asks.
   float2* sums;
-  int images, side, channels, outputs;
+  int first, end;               // rectangles, of those of all images
+  int first_image, first_row;   // what the inputs begin with
+  int side, channels, outputs;
   int kernel;  // its rows and columns: 3, 1, or 2 where pictures are enlarged
   int packed;  // weights lie in the order they are used in: see convolution_pack.cu
 };
@@ -46,6 +48,7 @@ struct Window {
 struct Part {
   int output, image, y, x, phase;
   int index, count;  // of the image's parts
+  bool there;        // the last share may be a rectangle too large
 
   // The cluster's share number `number` of all work, of which its block `rank` does a rectangle.
   __device__ __forceinline__ Part(const Layer& layer, int number, int outputs, int rank) {
@@ -54,9 +57,11 @@ struct Part {
     output = number % across * outputs;
     number /= across;
     phase = number % phases;
-    number = number / phases * SHARE + rank;
+    number = layer.first + number / phases * SHARE + rank;
+    there = number < layer.end;
     x = number % tiles_x * COLUMNS;
-    y = number % tiles / tiles_x * ROWS;
+    // Boxes below the picture are zeros, and nothing of memory is read for them.
+    y = there ? number % tiles / tiles_x * ROWS : layer.side + ROWS;
     image = number / tiles;
     index = number % tiles * phases + phase;
     count = tiles * phases;
@@ -65,7 +70,7 @@ struct Part {
   // Where a pixel of the rectangle lies among those of the results; negative outside of the picture.
   __device__ __forceinline__ int pixel(const Layer& layer, int row, int column) const {
     int scale = layer.kernel == 2 ? 2 : 1, side = layer.side * scale;
-    if (image >= layer.images || y + row >= layer.side || x + column >= layer.side) return -1;
+    if (!there || y + row >= layer.side || x + column >= layer.side) return -1;
     return (image * side + (y + row) * scale + phase / 2) * side + (x + column) * scale + phase % 2;
   }
 };
@@ -91,8 +96,7 @@ struct Block {
         taps(of.kernel * of.kernel), pitch(COLUMNS + of.kernel - 1), barriers(shared_address(barriers)), inputs(memory),
         weights(memory + INPUT_SLOTS * INPUT_BYTES) {
     int across = (of.outputs + OUTPUTS - 1) / OUTPUTS, phases = of.kernel == 2 ? 4 : 1;
-    int tiles = ((of.side + COLUMNS - 1) / COLUMNS) * ((of.side + ROWS - 1) / ROWS);
-    shares = (of.images * tiles + SHARE - 1) / SHARE * phases * across;
+    shares = (of.end - of.first + SHARE - 1) / SHARE * phases * across;
     int left = of.channels % DEPTH;
     half = left > 0 && left <= DEPTH / 2;
     whole = of.channels / DEPTH + (left > DEPTH / 2);
@@ -126,7 +130,8 @@ struct Block {
         wait_at(input_free(input.slot), input.parity ^ 1);
         if (lane == 0) {
           arrive_expecting(input_full(input.slot), bytes);
-          copy_box(inputs + input.slot * INPUT_BYTES, pictures, input_full(input.slot), step * DEPTH, x, y, part.image);
+          copy_box(inputs + input.slot * INPUT_BYTES, pictures, input_full(input.slot), step * DEPTH, x,
+                   y - layer.first_row, part.image - layer.first_image);
         }
         input.advance();
       }
@@ -335,7 +340,7 @@ __device__ __forceinline__ void finish(const Layer& layer, const Part& part, flo
 // The sums of groups of channels from those of every warp's columns, eight threads a group. Blocks make whole groups.
 template <int OUTPUTS>
 __device__ __forceinline__ void add_groups(const Layer& layer, const Part& part, const float2* kept) {
-  if (part.image >= layer.images) return;
+  if (!part.there) return;
   int width = layer.outputs / CHANNEL_GROUPS, first = part.output / width, eighth = threadIdx.x % 8;
   int groups = min(OUTPUTS, layer.outputs - part.output) / width;
   // Whole warps, so that all lanes take part.
@@ -414,8 +419,8 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
 // Other GPUs never launch these.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define CONVOLVE(width, input_slots, weight_slots)                                                                     \
-  convolve<width, input_slots, weight_slots>(pictures, weights, {bias, residual, out, sums, images, side, channels,    \
-                                                                 outputs, kernel, packed})
+  convolve<width, input_slots, weight_slots>(pictures, weights, {bias, residual, out, sums, first, end, first_image,    \
+                                                                 first_row, side, channels, outputs, kernel, packed})
 #else
 #define CONVOLVE(...)
 #endif
@@ -423,8 +428,8 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
 #define CONVOLUTION(width, input_slots, weight_slots)                                                                  \
   extern "C" __global__ void __launch_bounds__(384, 1) convolution_tiles_##width(                                      \
       const __grid_constant__ TensorMap pictures, const __grid_constant__ TensorMap weights, const float* bias,        \
-      const bf16* residual, bf16* out, float2* sums, int images, int side, int channels, int outputs, int kernel,      \
-      int packed) {                                                                                                    \
+      const bf16* residual, bf16* out, float2* sums, int first, int end, int first_image, int first_row, int side,     \
+      int channels, int outputs, int kernel, int packed) {                                                                                                    \
     CONVOLVE(width, input_slots, weight_slots);                                                                        \
   }
 

@@ -1,5 +1,6 @@
 //! NVIDIA GPUs as a device: what one is opened with, and where each operation is found.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
@@ -7,7 +8,7 @@ use hmar_error::Result;
 use hmar_ops::*;
 
 use crate::bias::CudaBias;
-use crate::buffer::CudaBuffer;
+use crate::buffer::{CudaBuffer, CudaMemory};
 use crate::context::{Context, MemoryUse};
 use crate::features::{CudaFeatures, Held};
 use crate::graph::{CudaMark, CudaRecording};
@@ -17,6 +18,7 @@ use crate::library::Library;
 use crate::matrix::{CudaMatrix, CudaMatrixBuilder};
 use crate::profile::Profile;
 use crate::staging::Staging;
+use crate::strips::Strip;
 use crate::{
     attention, convolution, embed, features, group_norm, linear, norm, path, picture, quantizer, sampling,
 };
@@ -132,6 +134,9 @@ impl Backend for CudaBackend {
     type Recording = CudaRecording;
     type Mark = CudaMark;
     type GroupSums = CudaGroupSums;
+    type Memory = CudaMemory;
+
+    const SHARES_PLACES: bool = true;
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
@@ -165,16 +170,39 @@ impl Backend for CudaBackend {
         self.new_features(length)
     }
 
-    fn allocate_overlapping(&self, features: [usize; 2], floats: usize) -> Result<Overlapping<Self>> {
-        self.new_overlapping(features, floats)
+    fn reserve(&self, bytes: usize) -> Result<CudaMemory> {
+        CudaMemory::zeroed(&self.context, bytes)
+    }
+
+    fn place<T: Pod + Send + Sync>(
+        &self,
+        memory: &CudaMemory,
+        start: usize,
+        length: usize,
+    ) -> Result<CudaBuffer<T>> {
+        Ok(CudaBuffer::placed(memory, start, length))
+    }
+
+    fn place_features(&self, memory: &CudaMemory, start: usize, length: usize) -> Result<CudaFeatures> {
+        Ok(self.placed_features(memory, start, length))
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        // What was given back is free when the queue has come by.
+        self.synchronize().ok()?;
+        self.context.free().map(|bytes| bytes as u64)
     }
 
     fn feature_bytes(&self) -> usize {
         self.bytes_of_feature()
     }
 
-    fn group_sums(&self, images: usize, side: usize) -> Result<CudaGroupSums> {
-        self.new_group_sums(images, side)
+    fn group_sums_length(&self, images: usize, side: usize) -> usize {
+        CudaGroupSums::length(images, side)
+    }
+
+    fn group_sums(&self, images: usize, room: CudaBuffer<f32>) -> CudaGroupSums {
+        CudaGroupSums::new(images, room)
     }
 
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut CudaBuffer<T>) -> Result<()> {
@@ -479,26 +507,41 @@ impl Backend for CudaBackend {
         self.measured(name, || convolution::exact_convolution(self, shape, input, weight, bias, out))
     }
 
+    fn room_for_normed(&self, images: usize, length: usize) -> Range<usize> {
+        convolution::room_for_normed(images, length, self.bytes_of_feature())
+    }
+
     fn convolution(
         &self,
         shape: ConvolutionShape,
         input: &CudaFeatures,
         weight: &CudaMatrix,
         bias: &CudaBias,
-        residual: Option<&CudaFeatures>,
+        ending: Ending,
         out: &mut CudaFeatures,
         sums: Option<&mut CudaGroupSums>,
     ) -> Result<()> {
-        let name = || {
-            let MatrixShape { outputs, inputs, taps } = weight.shape();
-            format!(
-                "convolution {}×{}² {inputs}→{outputs} {taps} taps {:?}",
-                shape.images, shape.side, shape.walk
-            )
-        };
-        let operands = convolution::Operands { input, weight, bias };
-        let results = convolution::Results { residual, out, sums };
-        self.measured(name, || convolution::convolution(self, shape, operands, results))
+        let held = Strip::whole(shape.images, shape.side);
+        let operands = convolution::Operands { input: input.at(0), held, weight, bias };
+        let results = convolution::Results { ending, out, sums };
+        self.measured(convolution::name(shape, weight), || {
+            convolution::convolution(self, shape, operands, results)
+        })
+    }
+
+    fn normed_convolution(
+        &self,
+        norm: GroupNorm<'_, Self>,
+        input: &CudaFeatures,
+        room: &mut CudaFeatures,
+        weight: &CudaMatrix,
+        bias: &CudaBias,
+        ending: Ending,
+        out: &mut CudaFeatures,
+        sums: Option<&mut CudaGroupSums>,
+    ) -> Result<()> {
+        let results = convolution::Results { ending, out, sums };
+        convolution::normed(self, norm, input, room, weight, bias, results)
     }
 
     fn group_norm(
@@ -509,7 +552,7 @@ impl Backend for CudaBackend {
     ) -> Result<()> {
         let GroupNorm { images, pixels, channels, .. } = norm;
         let name = || format!("group_norm {images}×{pixels}×{channels}");
-        self.measured(name, || group_norm::group_norm(self, norm, input, out))
+        self.measured(name, || group_norm::group_norm(self, &norm, input, out))
     }
 
     fn to_bytes(&self, length: usize, input: &CudaFeatures, out: &mut CudaBuffer<u8>) -> Result<()> {

@@ -17,6 +17,20 @@ pub struct CudaBuffer<T> {
     element: PhantomData<T>,
 }
 
+/// Memory in which buffers have places.
+pub struct CudaMemory(Arc<Memory>);
+
+impl CudaMemory {
+    pub(crate) fn zeroed(context: &Arc<Context>, bytes: usize) -> Result<Self> {
+        Ok(CudaMemory(Arc::new(Memory::zeroed(context, bytes)?)))
+    }
+
+    /// A part of it, which keeps all of it alive.
+    pub(crate) fn part(&self, start: usize, bytes: usize) -> Memory {
+        Memory::part(&self.0, start, bytes)
+    }
+}
+
 impl<T> CudaBuffer<T> {
     /// Zeroed elements.
     ///
@@ -28,9 +42,9 @@ impl<T> CudaBuffer<T> {
         Ok(CudaBuffer { memory: Memory::zeroed(context, bytes)?, length, element: PhantomData })
     }
 
-    /// So many elements at the start of memory that is shared.
-    pub(crate) fn part(whole: &Arc<Memory>, length: usize) -> Self {
-        let memory = Memory::part(whole, 0, length * size_of::<T>());
+    /// So many elements, from byte `start` of memory that others may share.
+    pub(crate) fn placed(whole: &CudaMemory, start: usize, length: usize) -> Self {
+        let memory = whole.part(start, length * size_of::<T>());
         CudaBuffer { memory, length, element: PhantomData }
     }
 

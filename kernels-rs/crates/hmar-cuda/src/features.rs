@@ -1,14 +1,12 @@
 //! Activations between layers, in what the tensor cores multiply.
 
-use std::sync::Arc;
-
 use cudarc::driver::sys::CUdeviceptr;
 use half::bf16;
 use hmar_error::Result;
-use hmar_ops::{Overlapping, Precision};
+use hmar_ops::Precision;
 
 use crate::backend::CudaBackend;
-use crate::buffer::CudaBuffer;
+use crate::buffer::{CudaBuffer, CudaMemory};
 use crate::context::Memory;
 use crate::kernels::{DevicePointer, Place, Within};
 
@@ -100,9 +98,6 @@ pub(crate) fn width(precision: Precision) -> usize {
     }
 }
 
-/// Bytes that what lies in one memory is aligned to, as is what has its own.
-const ALIGNMENT: usize = 256;
-
 /// Threads of the blocks that convert.
 const THREADS: usize = 256;
 
@@ -112,26 +107,13 @@ impl CudaBackend {
         Ok(CudaFeatures { memory, length, held: Held::Features })
     }
 
-    pub(crate) fn new_overlapping(
-        &self,
-        [first, second]: [usize; 2],
-        floats: usize,
-    ) -> Result<Overlapping<CudaBackend>> {
-        let width = width(self.precision());
-        // The second begins where vectors may.
-        let start = (first * width).next_multiple_of(ALIGNMENT);
-        let bytes = (start + second * width).max(floats * size_of::<f32>());
-        let whole = Arc::new(Memory::zeroed(&self.context, bytes)?);
-        let of_features = |start: usize, length: usize| CudaFeatures {
-            memory: Memory::part(&whole, start, length * width),
+    /// So many, from byte `start` of memory that others may share.
+    pub(crate) fn placed_features(&self, whole: &CudaMemory, start: usize, length: usize) -> CudaFeatures {
+        CudaFeatures {
+            memory: whole.part(start, length * width(self.precision())),
             length,
             held: Held::Features,
-        };
-        Ok(Overlapping {
-            features: [of_features(0, first), of_features(start, second)],
-            floats: CudaBuffer::part(&whole, floats),
-            bytes,
-        })
+        }
     }
 
     pub(crate) fn bytes_of_feature(&self) -> usize {

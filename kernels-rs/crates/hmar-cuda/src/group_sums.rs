@@ -3,17 +3,16 @@
 use std::num::NonZeroUsize;
 
 use cudarc::driver::sys::CUdeviceptr;
-use hmar_error::Result;
 
-use crate::backend::CudaBackend;
 use crate::buffer::CudaBuffer;
 use crate::kernels::DevicePointer;
 
 /// GroupNorm's groups.
 pub(crate) const GROUPS: usize = 32;
 
-/// Bytes of a pair of float32.
+/// Bytes of a pair of float32, and its numbers.
 pub(crate) const PAIR: usize = 8;
+const NUMBERS: usize = 2;
 
 /// Pixels of a part at least, and parts of small pictures at most: what room is made for.
 const PART_PIXELS: usize = 64;
@@ -28,6 +27,16 @@ pub struct CudaGroupSums {
 }
 
 impl CudaGroupSums {
+    /// Numbers that the sums of so many pictures of this side take.
+    pub(crate) fn length(images: usize, side: usize) -> usize {
+        let most_parts = (side * side).div_ceil(PART_PIXELS).max(SMALL_PARTS);
+        images * GROUPS * most_parts * NUMBERS
+    }
+
+    pub(crate) fn new(images: usize, sums: CudaBuffer<f32>) -> Self {
+        CudaGroupSums { most_parts: sums.len() / (images * GROUPS * NUMBERS), parts: None, sums }
+    }
+
     /// The parts they were made in, if they were made.
     pub(crate) fn parts(&self) -> Option<usize> {
         self.parts.map(NonZeroUsize::get)
@@ -43,13 +52,5 @@ impl CudaGroupSums {
 impl DevicePointer for CudaGroupSums {
     fn pointer(&self) -> CUdeviceptr {
         self.sums.pointer()
-    }
-}
-
-impl CudaBackend {
-    pub(crate) fn new_group_sums(&self, images: usize, side: usize) -> Result<CudaGroupSums> {
-        let most_parts = (side * side).div_ceil(PART_PIXELS).max(SMALL_PARTS);
-        let length = images * GROUPS * most_parts * PAIR / size_of::<f32>();
-        Ok(CudaGroupSums { sums: CudaBuffer::zeroed(&self.context, length)?, most_parts, parts: None })
     }
 }

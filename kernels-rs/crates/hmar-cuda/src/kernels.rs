@@ -152,6 +152,7 @@ pub(crate) trait DevicePointer {
 }
 
 /// A place inside something on the device: `buffer.at(bytes)`.
+#[derive(Clone, Copy)]
 pub(crate) struct Place(CUdeviceptr);
 
 impl DevicePointer for Place {

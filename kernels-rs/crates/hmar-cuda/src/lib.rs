@@ -30,12 +30,13 @@ mod profile;
 mod quantizer;
 mod sampling;
 mod staging;
+mod strips;
 mod tensor_map;
 
 pub use attention::{AttentionForward, Pattern};
 pub use attention_backward::{AttentionBackward, AttentionGradients, AttentionInputs};
 pub use backend::CudaBackend;
-pub use buffer::CudaBuffer;
+pub use buffer::{CudaBuffer, CudaMemory};
 pub use context::MemoryUse;
 pub use devices::{CudaDevice, devices};
 pub use features::CudaFeatures;

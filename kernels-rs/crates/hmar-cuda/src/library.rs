@@ -13,12 +13,10 @@ use cudarc::driver::sys::CUdeviceptr;
 use hmar_error::{Code, Error, Result};
 
 use self::plan::Plan;
-use crate::buffer::CudaBuffer;
 use crate::context::Context;
-use crate::kernels::DevicePointer;
 
 /// Bytes the library may use beside the operands; more than 32 MiB makes no product faster.
-const WORKSPACE: usize = 32 << 20;
+pub(crate) const WORKSPACE: usize = 32 << 20;
 
 /// The version from which on rows and outputs have scales of their own.
 const SCALES_ROWS: usize = 120_900;
@@ -60,6 +58,8 @@ pub(crate) struct Operands {
     pub(crate) weight: CUdeviceptr,
     pub(crate) bias: CUdeviceptr,
     pub(crate) out: CUdeviceptr,
+    /// [`WORKSPACE`] bytes that nothing else uses meanwhile.
+    pub(crate) workspace: CUdeviceptr,
     /// Of the rows of the input, and of the outputs, where factors have them.
     pub(crate) scales: Option<[CUdeviceptr; 2]>,
 }
@@ -69,7 +69,6 @@ pub(crate) struct Library {
     handle: cublasLtHandle_t,
     plans: Mutex<HashMap<Size, Plan>>,
     version: usize,
-    workspace: CudaBuffer<u8>,
     context: Arc<Context>,
 }
 
@@ -82,18 +81,17 @@ impl Library {
     /// Opens cuBLASLt, if it is there.
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`; those of the library.
+    /// Those of the library.
     pub(crate) fn open(context: &Arc<Context>) -> Result<Option<Self>> {
         // SAFETY: opens the library, which has no side effects beyond that.
         if !unsafe { sys::is_culib_present() } {
             return Ok(None);
         }
         context.enter()?;
-        let workspace = CudaBuffer::zeroed(context, WORKSPACE)?;
         let handle = result::create_handle().map_err(failed)?;
         // SAFETY: asks for a number.
         let version = unsafe { sys::cublasLtGetVersion() };
-        Ok(Some(Library { handle, plans: Mutex::default(), version, workspace, context: context.clone() }))
+        Ok(Some(Library { handle, plans: Mutex::default(), version, context: context.clone() }))
     }
 
     /// Whether it takes [`Factors::E4m3`].
@@ -131,7 +129,7 @@ impl Library {
                 pointer(operands.out),
                 plan.layouts.out,
                 &plan.algorithm,
-                pointer(self.workspace.pointer()),
+                pointer(operands.workspace),
                 WORKSPACE,
                 self.context.stream().cast(),
             )

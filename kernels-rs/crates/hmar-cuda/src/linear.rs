@@ -15,7 +15,7 @@ use crate::buffer::CudaBuffer;
 use crate::features::{CudaFeatures, E4m3Rows, Held};
 use crate::fp8;
 use crate::kernels::{DevicePointer, Launch, Place, Within};
-use crate::library::{Ending, Factors, Library, Operands, Size};
+use crate::library::{Ending, Factors, Library, Operands, Size, WORKSPACE};
 use crate::matrix::{CudaMatrix, Elements};
 use crate::norm::{self, GatedRows};
 use crate::product::Tile;
@@ -109,7 +109,8 @@ pub(crate) fn linear(
 }
 
 /// The same by a library, whose products end in fewer ways: what gates are applied to is stored in bfloat16 between. In
-/// FP8 the input is rounded to it first. Both happen in parts of the rows that fit into the scratch memory.
+/// FP8 the input is rounded to it first. Both happen in parts of the rows that fit into the scratch memory, whose end is the
+/// library's workspace.
 #[allow(clippy::too_many_arguments, reason = "those of a layer, and the library")]
 fn by_library(
     backend: &CudaBackend,
@@ -144,7 +145,9 @@ fn by_library(
         let multiply = |ending, bias, out: Place| {
             let size = Size { rows: count, inputs, outputs, factors, ending };
             let (input, weight, out) = (input.pointer(), weight.pointer(), out.pointer());
-            library.multiply(size, &Operands { input, weight, bias, out, scales }, backend.batch_invariant)
+            let workspace = scratch.at(Parts::ROOM).pointer();
+            let operands = Operands { input, weight, bias, out, workspace, scales };
+            library.multiply(size, &operands, backend.batch_invariant)
         };
         let done = first * outputs;
         match &mut out {
@@ -180,6 +183,9 @@ impl Parts {
     /// The library likes parts to begin at a multiple of so many rows.
     const GRAIN: usize = 128;
 
+    /// Bytes of a part: few enough for what gates are applied to to be in the cache still.
+    const ROOM: usize = SCRATCH - WORKSPACE;
+
     /// Equal parts that fit.
     fn divide(
         rows: usize,
@@ -194,7 +200,7 @@ impl Parts {
         let of_a_row = product + quantized;
         let parts = match of_a_row {
             0 => 1,
-            bytes => rows.div_ceil((SCRATCH / bytes / Self::GRAIN).max(1) * Self::GRAIN),
+            bytes => rows.div_ceil((Self::ROOM / bytes / Self::GRAIN).max(1) * Self::GRAIN),
         };
         let rows = rows.div_ceil(parts.max(1)).next_multiple_of(Self::GRAIN);
         Parts { rows, quantized: rows * product }

@@ -135,7 +135,7 @@ pub fn request(plan: &Plan, labels: &[u32], seed: u64) -> Request {
 /// A model with made weights and its tokenizer, on a GPU opened for them alone.
 pub struct Loaded {
     pub backend: Arc<CudaBackend>,
-    pub model: Model<CudaBackend>,
+    pub model: Arc<Model<CudaBackend>>,
     pub tokenizer: Tokenizer<CudaBackend>,
     pub plan: Plan,
 }
@@ -146,7 +146,8 @@ impl Loaded {
         let (backend, plan) = (Arc::new(backend), default_plan(&config));
         let of_tokenizer = TokenizerConfig::released();
         let (source, codes) = (Synthetic::model(&config), Synthetic::tokenizer(&of_tokenizer));
-        let model = Model::load(Arc::clone(&backend), config, &source, &of_tokenizer, &codes, options)?;
+        let model =
+            Arc::new(Model::load(Arc::clone(&backend), config, &source, &of_tokenizer, &codes, options)?);
         let tokenizer = Tokenizer::load(Arc::clone(&backend), of_tokenizer, &codes, options)?;
         backend.synchronize()?;
         Ok(Loaded { backend, model, tokenizer, plan })

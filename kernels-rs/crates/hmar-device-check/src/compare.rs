@@ -1,10 +1,11 @@
 //! HMAR beside VAR in one engine: the same depth, pictures and batch in turn, time and memory, with the decoder and without.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hmar_checkpoint::Layout;
 use hmar_cuda::{CudaBackend, OperationTime};
-use hmar_engine::{Cancel, PassKind, Session, Timings};
+use hmar_engine::{Cancel, PassKind, Session, Stepper, Timings};
 use hmar_error::Result;
 use hmar_ops::Precision;
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ struct Runs {
     /// Milliseconds of each pass, a list a generation.
     each_pass: Vec<Vec<f64>>,
     peak: u64,
-    /// Of the buffers of passes, and of those of the decoder.
+    /// Of the buffers of passes, and what decoding, in the place of some of them, takes beyond those.
     pass_bytes: u64,
     decode_bytes: u64,
     operations: Vec<OperationTime>,
@@ -75,8 +76,12 @@ fn measure(pair: &[Loaded; 2], batch: usize) -> Result<(String, [Value; 2])> {
         // As it is, recorded, and once repeated to warm up; the first also tunes the products.
         (0..3).try_for_each(|seed| generate(loaded, session, batch, seed).map(drop))?;
         runs.peak = loaded.backend.memory().peak as u64;
-        runs.pass_bytes = loaded.model.batch_bytes();
-        runs.decode_bytes = loaded.tokenizer.working_bytes();
+        // A stepper's buffers are those of passes alone.
+        let whole = loaded.model.batch_bytes();
+        let stepper = Stepper::open(Arc::clone(&loaded.model), loaded.request(batch, 0))?;
+        runs.pass_bytes = loaded.model.batch_bytes() - whole;
+        runs.decode_bytes = whole - runs.pass_bytes;
+        drop(stepper);
     }
     let begin = Instant::now();
     for seed in 0..REPEATS as u64 {

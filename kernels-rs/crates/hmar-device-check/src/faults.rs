@@ -1,10 +1,14 @@
 //! Memory that runs out, and a GPU that dies: what callers are told, and what works afterwards.
 
+use hmar_checkpoint::Layout;
 use hmar_cuda::CudaBackend;
+use hmar_engine::{Cancel, Session};
 use hmar_error::{Code, Result};
 use hmar_ops::{Backend, Precision};
 
+use crate::bench::{Loaded, config_of};
 use crate::check::{Random, downloaded, uploaded};
+use crate::goldens::load_options;
 use crate::part::{Part, PartResult, World};
 
 /// The parts.
@@ -12,6 +16,7 @@ pub fn parts() -> Vec<Part> {
     vec![
         Part::new("faults/more memory than there is", 60, out_of_memory),
         Part::new("faults/memory comes back", 60, memory_comes_back),
+        Part::new("faults/a batch that does not fit", 120, large_batch),
         Part::new("faults/no such GPU", 60, no_such_device),
         // Last: its process's GPU is dead afterwards.
         Part::new("faults/a dead GPU", 60, dead_device),
@@ -27,6 +32,30 @@ fn out_of_memory(world: &World) -> Result<PartResult> {
         ok: error.code == Code::OutOfMemory && error.found.is_some() && works,
         summary: format!("{error}"),
         data: works.into(),
+    })
+}
+
+/// The error names a batch that would fit; a smaller one is generated afterwards.
+fn large_batch(world: &World) -> Result<PartResult> {
+    let backend = CudaBackend::open(world.options.device, Precision::Bf16)?;
+    let loaded = Loaded::load(backend, config_of("d16", Layout::Combined)?, &load_options(Precision::Bf16))?;
+    let before = loaded.backend.memory().current;
+    let mut session = Session::default();
+    let mut generate = |batch: usize| {
+        let request = loaded.request(batch, 0);
+        session.generate(&loaded.model, &loaded.tokenizer, &request, &Cancel::default(), &|_| {})
+    };
+    let Err(error) = generate(1_000_000) else { return Ok(PartResult::failure("a million fit")) };
+    let gives_back = loaded.backend.memory().current == before;
+    let named = error
+        .remedy
+        .as_deref()
+        .and_then(|remedy| remedy.split_whitespace().find_map(|word| word.parse::<usize>().ok()));
+    let works = generate(2)?.pixels.len() == 2 * 3 * 256 * 256;
+    Ok(PartResult {
+        ok: error.code == Code::OutOfMemory && named.is_some_and(|batch| batch > 64) && gives_back && works,
+        summary: format!("{error}"),
+        data: serde_json::json!({ "named": named, "givesBack": gives_back, "works": works }),
     })
 }
 

@@ -7,13 +7,13 @@ use hmar_checkpoint::Layout;
 use hmar_error::Result;
 use hmar_ops::{Backend, DrawSettings};
 
-use crate::Model;
-use crate::memory::{Allocator, Claim};
+use crate::memory::{Arena, Claim};
 use crate::model::InputBuilder;
 use crate::plan::PassKind;
 use crate::positions::PositionOrder;
-use crate::tokenizer::grid_side;
+use crate::tokenizer::{Pictures, grid_side};
 use crate::transformer::{Activations, Cache, Conditions};
+use crate::{Model, Tokenizer};
 
 /// What a batch works in.
 pub(crate) struct Buffers<B: Backend> {
@@ -31,7 +31,10 @@ pub(crate) struct Buffers<B: Backend> {
     /// Tokens of the finished scales, `[batch, N]`.
     pub(crate) maps: B::Buffer<u32>,
     pub(crate) recordings: HashMap<PassShape, B::Recording>,
-    _claim: Claim,
+    /// What the batch is decoded in, where that may be the place of the activations; else the tokenizer has it.
+    pub(crate) pictures: Option<Pictures<B>>,
+    /// Of what was allocated, on the model's total.
+    _claim: Option<Claim>,
 }
 
 /// What tells the operations of one pass from those of another; all else they read from buffers.
@@ -56,26 +59,56 @@ pub(crate) struct PassShape {
 }
 
 impl<B: Backend> Buffers<B> {
-    pub(crate) fn allocate(model: &Model<B>, batch: usize) -> Result<Self> {
-        let (memory, config) = (&Allocator::new(&*model.backend), model.config());
-        let positions = grid_side(&config.pyramid).pow(2);
+    /// Room for `batch` images, and for decoding them where they will be.
+    pub(crate) fn allocate(model: &Model<B>, tokenizer: Option<&Tokenizer<B>>, batch: usize) -> Result<Self> {
+        let build = |arena: &Arena<'_, B>| Self::place(arena, model, tokenizer, batch);
+        let (buffers, bytes) = Arena::fill(&*model.backend, build)?;
+        Ok(Buffers { _claim: Some(Claim::new(&model.batches, bytes)), ..buffers })
+    }
+
+    /// Bytes that [`Buffers::allocate`] takes.
+    pub(crate) fn bytes(model: &Model<B>, tokenizer: Option<&Tokenizer<B>>, batch: usize) -> Result<u64> {
+        Arena::measure(&*model.backend, |arena| Self::place(arena, model, tokenizer, batch))
+    }
+
+    fn place(
+        arena: &Arena<'_, B>,
+        model: &Model<B>,
+        tokenizer: Option<&Tokenizer<B>>,
+        batch: usize,
+    ) -> Result<Self> {
+        let config = model.config();
+        let side = grid_side(&config.pyramid);
+        let (positions, sequences) = (side * side, 2 * batch);
+        let cached = (config.layout == Layout::Var).then_some(sequences);
+        // What is there from pass to pass.
+        let conditions = Conditions::place(arena, &model.transformer, batch.min(config.classes) + 1)?;
+        let inputs = InputBuilder::place(arena, model, batch)?;
+        let [confidence, scores] = [arena.place(batch * positions)?, arena.place(batch * positions)?];
+        let slots = arena.place(sequences)?;
+        let cache = cached.map(|sequences| Cache::place(arena, config, sequences)).transpose()?;
+        let (settings, maps) = (arena.place(1)?, arena.place(batch * config.tokens())?);
+        // What is not: pictures are decoded when all passes are done.
+        let of_a_pass = arena.here();
+        let activations = Activations::place(arena, config, batch, sequences * positions, cached)?;
+        let until = arena.here();
+        let decoding = |tokenizer: &Tokenizer<B>| tokenizer.place_pictures(arena, batch, side, until);
+        let tokenizer = tokenizer.filter(|_| B::SHARES_PLACES);
+        let pictures = arena.over(of_a_pass, || tokenizer.map(decoding).transpose())?;
         Ok(Buffers {
             batch,
-            activations: Activations::allocate(memory, config, 2 * batch * positions)?,
-            conditions: Conditions::allocate(memory, &model.transformer, 2 * batch)?,
-            inputs: InputBuilder::allocate(memory, model, batch)?,
-            confidence: memory.allocate(batch * positions)?,
-            scores: memory.allocate(batch * positions)?,
-            slots: memory.allocate(2 * batch)?,
-            cache: match config.layout {
-                Layout::Var => Some(Cache::allocate(memory, config, 2 * batch)?),
-                Layout::Combined | Layout::NextScale => None,
-            },
-            settings: memory.allocate(1)?,
-            maps: memory.allocate(batch * config.tokens())?,
+            activations,
+            conditions,
+            inputs,
+            confidence,
+            scores,
+            slots,
+            cache,
+            settings,
+            maps,
             recordings: HashMap::new(),
-            // The last, when all else is counted.
-            _claim: memory.claim(&model.batches),
+            pictures,
+            _claim: None,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytemuck::Pod;
-use hmar_error::Result;
+use hmar_error::{Code, Error, Result};
 use hmar_ops::Backend;
 
 use crate::buffers::Buffers;
@@ -43,7 +43,7 @@ impl<B: Backend> Session<B> {
         let begin = Instant::now();
         request.check(model.config())?;
         let batch = request.batch.clamp(1, request.labels.len());
-        let buffers = self.reserve(model, batch)?;
+        let buffers = self.reserve(model, Some(tokenizer), batch)?;
         let mut generated = Generated {
             timings: Timings { passes: vec![0.0; request.plan.passes.len()], ..Timings::default() },
             ..Generated::default()
@@ -67,12 +67,18 @@ impl<B: Backend> Session<B> {
         Ok(generated)
     }
 
-    /// Buffers for so many images.
-    pub(crate) fn reserve(&mut self, model: &Model<B>, images: usize) -> Result<&mut Buffers<B>> {
+    /// Buffers for so many images, and for decoding them by `tokenizer` where they will be.
+    pub(crate) fn reserve(
+        &mut self,
+        model: &Model<B>,
+        tokenizer: Option<&Tokenizer<B>>,
+        images: usize,
+    ) -> Result<&mut Buffers<B>> {
         let kept = self.buffers.take().filter(|buffers| buffers.batch >= images);
         let buffers = match kept {
             Some(buffers) => buffers,
-            None => Buffers::allocate(model, images)?,
+            None => Buffers::allocate(model, tokenizer, images)
+                .map_err(|error| with_fitting_batch(error, model, tokenizer, images))?,
         };
         Ok(self.buffers.insert(buffers))
     }
@@ -185,9 +191,12 @@ impl<'a, B: Backend> Generation<'a, B> {
         let side = grid_side(&config.pyramid);
         let size = side * side * config.code_dimension;
         let latents = downloaded(backend, &self.buffers.inputs.latents.latent, self.images * size)?;
-        tokenizer.decode_latents(&latents, side, cancel, &mut generated.pixels, |first, images| {
-            on_event(Event::Decode { first_image: self.first_image + first, images });
-        })?;
+        let done = |first, images| on_event(Event::Decode { first_image: self.first_image + first, images });
+        let pixels = &mut generated.pixels;
+        match &mut self.buffers.pictures {
+            Some(pictures) => tokenizer.decode_with(pictures, &latents, side, cancel, pixels, done)?,
+            None => tokenizer.decode_latents(&latents, side, cancel, pixels, done)?,
+        }
         generated.timings.decode += milliseconds(begin);
         generated.latents.extend(latents);
         generated.tokens.extend(downloaded(backend, &self.buffers.maps, self.images * config.tokens())?);
@@ -210,6 +219,55 @@ pub(crate) fn downloaded<B: Backend, T: Pod + Send + Sync>(
     Ok(data)
 }
 
+/// Bytes that a generation takes besides its buffers, generously: what is recorded, and weights laid out anew when they are
+/// used for the first time.
+const BESIDE_BUFFERS: u64 = 128 << 20;
+
+/// Says which batch would fit, where memory ran out for one of `images`.
+fn with_fitting_batch<B: Backend>(
+    error: Error,
+    model: &Model<B>,
+    tokenizer: Option<&Tokenizer<B>>,
+    images: usize,
+) -> Error {
+    let free = model.backend.free_bytes().filter(|_| error.code == Code::OutOfMemory);
+    let Some(free) = free.map(|free| free.saturating_sub(BESIDE_BUFFERS)) else { return error };
+    let fits = |batch: usize| Buffers::bytes(model, tokenizer, batch).is_ok_and(|bytes| bytes <= free);
+    match largest_that_fits(images, fits) {
+        0 => error.remedy("Not even one image fits: close other programs on this GPU, or take a smaller model."),
+        batch => error.remedy(format!(
+            "Generate at most {batch} at a time, which fit in what is free, or close other programs on this GPU."
+        )),
+    }
+}
+
+/// The largest number below `all` that `fits`, as all smaller ones do.
+fn largest_that_fits(all: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut fitting, mut too_large) = (0, all);
+    while too_large - fitting > 1 {
+        let middle = fitting + (too_large - fitting) / 2;
+        if fits(middle) { fitting = middle } else { too_large = middle }
+    }
+    fitting
+}
+
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::largest_that_fits;
+
+    #[test]
+    fn the_largest_batch_that_fits_is_found_below_what_was_asked() {
+        // 1,000 bytes, and 300 an image.
+        let fits = |free: usize| move |batch: usize| 1_000 + 300 * batch <= free;
+        for free in [0usize, 1_299, 1_300, 1_599, 1_600, 5_000, 1_000_000] {
+            for asked in [1, 2, 3, 10, 64, 1_000] {
+                let expected = free.saturating_sub(1_000) / 300;
+                assert_eq!(largest_that_fits(asked, fits(free)), expected.min(asked - 1), "{free}, {asked}");
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Cancel;
 use crate::load::LoadOptions;
-use crate::memory::Allocator;
+use crate::memory::Arena;
 use crate::plan::PassKind;
 use crate::quantizer::{LatentBuffers, Quantizer};
 use crate::tokenizer::{check_tokens, grid_side};
@@ -135,14 +135,15 @@ impl<B: Backend> Model<B> {
         let first: usize = pyramid[..first_scale].iter().map(|side| side * side).sum();
         let count = config.tokens() - first;
 
-        let memory = Allocator::new(backend);
-        let mut activations = Activations::allocate(&memory, config, count)?;
-        let mut conditions = Conditions::allocate(&memory, &self.transformer, 1)?;
+        let ((mut conditions, mut builder, mut activations), _) = Arena::fill(backend, |arena| {
+            let conditions = Conditions::place(arena, &self.transformer, 1)?;
+            let builder = InputBuilder::place(arena, self, 1)?;
+            Ok((conditions, builder, Activations::place(arena, config, 1, count, None)?))
+        })?;
         let mut slots = backend.allocate(1)?;
         backend.upload(&conditions.prepare(backend, &self.transformer, &[label])?, &mut slots)?;
         let rows = Rows { sequences: 1, per_sequence: count, slots: &slots };
 
-        let mut builder = InputBuilder::allocate(&memory, self, 1)?;
         let mut start = 0;
         let mut spans = Vec::new();
         for (scale, side) in pyramid.iter().enumerate() {
@@ -203,21 +204,19 @@ pub(crate) struct InputBuilder<B: Backend> {
     /// Its masked positions `[images, p²]`.
     pub(crate) mask: B::Buffer<u8>,
     pooled: B::Buffer<f32>,
-    embedded: B::Buffer<f32>,
 }
 
 impl<B: Backend> InputBuilder<B> {
-    pub(crate) fn allocate(memory: &Allocator<'_, B>, model: &Model<B>, images: usize) -> Result<Self> {
+    pub(crate) fn place(arena: &Arena<'_, B>, model: &Model<B>, images: usize) -> Result<Self> {
         let config = model.config();
         let cells = images * grid_side(&config.pyramid).pow(2);
         let latent = model.quantizer.latent(images, grid_side(&config.pyramid));
         Ok(InputBuilder {
             images,
-            latents: LatentBuffers::allocate(memory, latent)?,
-            tokens: memory.allocate(cells)?,
-            mask: memory.allocate(cells)?,
-            pooled: memory.allocate(cells * latent.width)?,
-            embedded: memory.allocate(cells * config.width)?,
+            latents: LatentBuffers::place(arena, latent)?,
+            tokens: arena.place(cells)?,
+            mask: arena.place(cells)?,
+            pooled: arena.place(cells * latent.width)?,
         })
     }
 
@@ -254,7 +253,8 @@ impl<B: Backend> InputBuilder<B> {
             backend.area_pool(latent, side, &self.latents.codes, Some(&self.mask), &mut self.pooled)?;
         }
         let embed = &transformer.word_embed;
-        backend.project(count, &self.pooled, embed, &mut self.embedded)?;
+        let Activations { residual, embedded, .. } = activations;
+        backend.project(count, &self.pooled, embed, embedded)?;
         let mask_embed = transformer.mask_embed.as_ref().filter(|_| masked);
         let embedding = EmbedScale {
             images: self.images,
@@ -263,12 +263,12 @@ impl<B: Backend> InputBuilder<B> {
             width: model.config().width,
             per_sequence: place.per_sequence,
             at: place.at,
-            embedded: &self.embedded,
+            embedded,
             positional: &transformer.positional,
             first: pyramid[..scale].iter().map(|side| side * side).sum(),
             masked: mask_embed.map(|embedding| Masking { mask: &self.mask, embedding }),
         };
-        backend.embed_scale(embedding, &mut activations.residual)
+        backend.embed_scale(embedding, residual)
     }
 
     /// Adds the scale of `tokens` to the latent.

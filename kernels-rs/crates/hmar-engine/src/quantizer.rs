@@ -5,7 +5,7 @@ use hmar_error::Result;
 use hmar_ops::{Backend, Blend, ConvolutionShape, Latent, Precision, Walk};
 
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
-use crate::memory::Allocator;
+use crate::memory::Arena;
 
 /// Codebook and φ convolutions, always in float32.
 pub(crate) struct Quantizer<B: Backend> {
@@ -27,13 +27,13 @@ pub(crate) struct LatentBuffers<B: Backend> {
 }
 
 impl<B: Backend> LatentBuffers<B> {
-    pub(crate) fn allocate(memory: &Allocator<'_, B>, latent: Latent) -> Result<Self> {
+    pub(crate) fn place(arena: &Arena<'_, B>, latent: Latent) -> Result<Self> {
         let length = latent.images * latent.side * latent.side * latent.width;
         Ok(LatentBuffers {
-            latent: memory.allocate(length)?,
-            codes: memory.allocate(length)?,
-            enlarged: memory.allocate(length)?,
-            convolved: memory.allocate(length)?,
+            latent: arena.place(length)?,
+            codes: arena.place(length)?,
+            enlarged: arena.place(length)?,
+            convolved: arena.place(length)?,
         })
     }
 }

@@ -77,7 +77,7 @@ impl<B: Backend> Stepper<B> {
 
     fn restart(&mut self) -> Result<()> {
         let Stepper { model, session, request, .. } = self;
-        let buffers = session.reserve(model, request.labels.len())?;
+        let buffers = session.reserve(model, None, request.labels.len())?;
         model.backend.run(|| {
             Generation::start(model, request, buffers, 0, &request.labels, &mut Timings::default())
                 .map(|_| ())

@@ -10,10 +10,11 @@ use hmar_checkpoint::{TensorSource, TokenizerConfig, pyramid_tokens};
 use hmar_error::{Code, Error, Result};
 use hmar_ops::{Backend, Blend, ConvolutionShape, Walk};
 
-use self::network::{Activations, Decoder, Encoder};
+pub(crate) use self::network::Pictures;
+use self::network::{Decoder, Encoder};
 use crate::Cancel;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
-use crate::memory::Allocator;
+use crate::memory::{Arena, Claim, Place};
 use crate::quantizer::{LatentBuffers, Quantizer};
 
 /// Groups of pictures queued before the oldest is waited for: enough to keep a device busy, few enough to stop soon.
@@ -32,9 +33,9 @@ pub struct Tokenizer<B: Backend> {
     quant_conv: Layer<B>,
     post_quant_conv: Layer<B>,
     weight_bytes: u64,
-    /// The activations of the size used last, while no call uses them.
-    activations: Mutex<Option<Activations<B>>>,
-    /// Bytes of all activations.
+    /// What the size used last is encoded or decoded in, while no call does.
+    pictures: Mutex<Option<(Pictures<B>, Claim)>>,
+    /// Bytes of all of them.
     working: Arc<AtomicU64>,
 }
 
@@ -61,7 +62,7 @@ impl<B: Backend> Tokenizer<B> {
             quant_conv: weights.layer("quant_conv")?,
             post_quant_conv: weights.layer("post_quant_conv")?,
             weight_bytes: weights.bytes() + quantizer.bytes,
-            activations: Mutex::new(None),
+            pictures: Mutex::new(None),
             working: Arc::default(),
             quantizer,
             config,
@@ -122,18 +123,18 @@ impl<B: Backend> Tokenizer<B> {
             .expected(format!("3×{picture_side}×{picture_side}")));
         }
         let latent = self.quantizer.latent(1, side);
-        let mut buffers = LatentBuffers::allocate(&Allocator::new(backend), latent)?;
-        self.with_activations(1, picture_side, |activations| {
+        let (mut buffers, _) = Arena::fill(backend, |arena| LatentBuffers::place(arena, latent))?;
+        self.with_pictures(1, side, |pictures| {
             let area = picture_side * picture_side;
             let interleaved: Vec<f32> = (0..3 * area).map(|i| pixels[i % 3 * area + i / 3]).collect();
-            backend.upload(&interleaved, &mut activations.values)?;
-            backend.narrow(3 * area, &activations.values, &mut activations.current.features)?;
-            self.encoder.run(backend, picture_side, activations, cancel)?;
+            backend.upload(&interleaved, &mut pictures.values)?;
+            backend.narrow(3 * area, &pictures.values, pictures.current.restart())?;
+            self.encoder.run(backend, picture_side, pictures, cancel)?;
             let length = side * side * self.quantizer.width;
-            backend.widen(length, &activations.current.features, &mut activations.values)?;
+            backend.widen(length, pictures.current.features(), &mut pictures.values)?;
             let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
             let Layer { weight, bias } = &self.quant_conv;
-            backend.exact_convolution(shape, &activations.values, weight, bias, &mut buffers.latent)
+            backend.exact_convolution(shape, &pictures.values, weight, bias, &mut buffers.latent)
         })?;
         Ok(buffers)
     }
@@ -220,7 +221,7 @@ impl<B: Backend> Tokenizer<B> {
             first.iter().zip(&second).map(|(a, b)| (1.0 - weight) * a + weight * b).collect();
         self.backend.run(|| {
             let latent = self.quantizer.latent(1, grid_side(pyramid));
-            let mut buffers = LatentBuffers::allocate(&Allocator::new(&*self.backend), latent)?;
+            let (mut buffers, _) = Arena::fill(&*self.backend, |arena| LatentBuffers::place(arena, latent))?;
             self.backend.upload(&mixed, &mut buffers.latent)?;
             self.quantize(pyramid, buffers)
         })
@@ -246,7 +247,7 @@ impl<B: Backend> Tokenizer<B> {
         self.backend.run(|| {
             let (backend, quantizer) = (&*self.backend, &self.quantizer);
             let latent = quantizer.latent(1, grid_side(pyramid));
-            let mut buffers = LatentBuffers::allocate(&Allocator::new(backend), latent)?;
+            let (mut buffers, _) = Arena::fill(backend, |arena| LatentBuffers::place(arena, latent))?;
             let mut map = backend.allocate(latent.side * latent.side)?;
             let mut start = 0;
             for (scale, side) in pyramid.iter().enumerate() {
@@ -261,10 +262,26 @@ impl<B: Backend> Tokenizer<B> {
         })
     }
 
-    /// Appends the pictures of latents `[images, S, S, Z]` to `pixels`, as bytes. So many are decoded together as the
-    /// device likes; `done` hears of the first and the number of those that are.
+    /// Appends the pictures of latents `[images, S, S, Z]` to `pixels`, as bytes; `done` hears of the first and the number of
+    /// those that are.
     pub(crate) fn decode_latents(
         &self,
+        latents: &[f32],
+        side: usize,
+        cancel: &Cancel,
+        pixels: &mut Vec<u8>,
+        done: impl FnMut(usize, usize),
+    ) -> Result<()> {
+        let images = latents.len() / (side * side * self.quantizer.width);
+        self.with_pictures(images, side, |pictures| {
+            self.decode_with(pictures, latents, side, cancel, pixels, done)
+        })
+    }
+
+    /// As [`Tokenizer::decode_latents`], in memory that has room for as many images.
+    pub(crate) fn decode_with(
+        &self,
+        pictures: &mut Pictures<B>,
         latents: &[f32],
         side: usize,
         cancel: &Cancel,
@@ -273,35 +290,30 @@ impl<B: Backend> Tokenizer<B> {
     ) -> Result<()> {
         let backend = &*self.backend;
         let size = side * side * self.quantizer.width;
-        let picture_side = side * self.config.downsample();
-        let picture = 3 * picture_side * picture_side;
-        let images = latents.len() / size;
-        let at_once = (backend.images_at_once() * FULL_PICTURE / (picture_side * picture_side).max(1))
-            .clamp(1, backend.images_at_once());
+        let picture = 3 * (side * self.config.downsample()).pow(2);
+        let (images, together) = (latents.len() / size, self.together(side));
         let before = pixels.len();
-        let mut all = backend.allocate(images * picture)?;
         let mut in_flight = VecDeque::with_capacity(DECODINGS_IN_FLIGHT);
         let mut settle = |(first, count, mark): (usize, usize, B::Mark)| {
             backend.wait(mark)?;
             done(first, count);
             Ok::<_, Error>(())
         };
-        self.with_activations(at_once.min(images), picture_side, |activations| {
-            for (group, latents) in latents.chunks(at_once * size).enumerate() {
-                cancel.check()?;
-                let (first, count) = (group * at_once, latents.len() / size);
-                self.queue_decoder(latents, side, activations, cancel)?;
-                backend.copy(count * picture, &activations.bytes, &mut all, first * picture)?;
-                in_flight.push_back((first, count, backend.mark()?));
-                if in_flight.len() == DECODINGS_IN_FLIGHT {
-                    in_flight.pop_front().into_iter().try_for_each(&mut settle)?;
-                }
+        for (group, latents) in latents.chunks(together * size).enumerate() {
+            cancel.check()?;
+            let (first, count) = (group * together, latents.len() / size);
+            self.queue_decoder(latents, side, pictures, cancel)?;
+            let Pictures { bytes, decoded, .. } = &mut *pictures;
+            backend.copy(count * picture, bytes, decoded, first * picture)?;
+            in_flight.push_back((first, count, backend.mark()?));
+            if in_flight.len() == DECODINGS_IN_FLIGHT {
+                in_flight.pop_front().into_iter().try_for_each(&mut settle)?;
             }
-            // The host makes room while the device is at the last ones.
-            pixels.resize(before + images * picture, 0);
-            in_flight.into_iter().try_for_each(settle)
-        })?;
-        backend.download(&all, &mut pixels[before..])
+        }
+        // The host makes room while the device is at the last ones.
+        pixels.resize(before + images * picture, 0);
+        in_flight.into_iter().try_for_each(settle)?;
+        backend.download(&pictures.decoded, &mut pixels[before..])
     }
 
     /// The values in [−1, 1] of a latent's picture before they are rounded to bytes (and clamped): `[side, side, 3]`.
@@ -312,9 +324,9 @@ impl<B: Backend> Tokenizer<B> {
         self.backend.run(|| {
             let picture_side = side * self.config.downsample();
             let mut picture = vec![0.0; 3 * picture_side * picture_side];
-            self.with_activations(1, picture_side, |activations| {
-                self.queue_decoder(latent, side, activations, cancel)?;
-                self.backend.download(&activations.values, &mut picture)
+            self.with_pictures(1, side, |pictures| {
+                self.queue_decoder(latent, side, pictures, cancel)?;
+                self.backend.download(&pictures.values, &mut picture)
             })?;
             Ok(picture)
         })
@@ -325,49 +337,74 @@ impl<B: Backend> Tokenizer<B> {
         &self,
         latents: &[f32],
         side: usize,
-        activations: &mut Activations<B>,
+        pictures: &mut Pictures<B>,
         cancel: &Cancel,
     ) -> Result<()> {
-        activations.images = latents.len() / (side * side * self.quantizer.width);
-        self.backend.upload(latents, &mut activations.latents)?;
-        let mut recording = activations.decodings.remove(&activations.images).unwrap_or_default();
+        pictures.images = latents.len() / (side * side * self.quantizer.width);
+        self.backend.upload(latents, &mut pictures.latents)?;
+        let mut recording = pictures.decodings.remove(&pictures.images).unwrap_or_default();
         // What is recorded begins and ends in buffers that keep their places: the others change theirs.
-        self.backend.replay(&mut recording, || self.run_decoder(side, activations, cancel))?;
-        activations.decodings.insert(activations.images, recording);
+        self.backend.replay(&mut recording, || self.run_decoder(side, pictures, cancel))?;
+        pictures.decodings.insert(pictures.images, recording);
         Ok(())
     }
 
     /// From `latents` to `values` and `bytes`.
-    fn run_decoder(&self, side: usize, activations: &mut Activations<B>, cancel: &Cancel) -> Result<()> {
+    fn run_decoder(&self, side: usize, pictures: &mut Pictures<B>, cancel: &Cancel) -> Result<()> {
         let backend = &*self.backend;
-        let Activations { images, latents, values, current, .. } = &mut *activations;
+        let Pictures { images, latents, values, current, .. } = &mut *pictures;
         let shape = ConvolutionShape { images: *images, side, walk: Walk::Same };
         let Layer { weight, bias } = &self.post_quant_conv;
         backend.exact_convolution(shape, latents, weight, bias, values)?;
-        backend.narrow(*images * side * side * self.quantizer.width, values, &mut current.features)?;
-        self.decoder.run(backend, side, activations, cancel)?;
-        let Activations { images, picture_side, values, bytes, current, .. } = activations;
-        let length = *images * 3 * *picture_side * *picture_side;
-        backend.widen(length, &current.features, values)?;
-        backend.to_bytes(length, &current.features, bytes)
+        backend.narrow(*images * side * side * self.quantizer.width, values, current.restart())?;
+        self.decoder.run(backend, side, pictures, cancel)?;
+        let Pictures { images, values, bytes, current, .. } = pictures;
+        let length = *images * 3 * (side * self.config.downsample()).pow(2);
+        backend.widen(length, current.features(), values)?;
+        backend.to_bytes(length, current.features(), bytes)
     }
 
-    fn with_activations<R>(
+    /// Pictures of a latent grid's side that are decoded together: as many as the device likes.
+    fn together(&self, side: usize) -> usize {
+        let (most, pixels) = (self.backend.images_at_once(), (side * self.config.downsample()).pow(2));
+        (most * FULL_PICTURE / pixels.max(1)).clamp(1, most)
+    }
+
+    /// What so many images are decoded in, all or, where they are many, some after others; up to `until` there is room in any
+    /// case.
+    pub(crate) fn place_pictures(
+        &self,
+        arena: &Arena<'_, B>,
+        images: usize,
+        side: usize,
+        until: Place,
+    ) -> Result<Pictures<B>> {
+        let picture_side = side * self.config.downsample();
+        Pictures::place(arena, &self.config, self.together(side).min(images), images, picture_side, until)
+    }
+
+    /// Calls `work` with what so many images of this latent grid are encoded or decoded in.
+    fn with_pictures<R>(
         &self,
         images: usize,
-        picture_side: usize,
-        work: impl FnOnce(&mut Activations<B>) -> Result<R>,
+        side: usize,
+        work: impl FnOnce(&mut Pictures<B>) -> Result<R>,
     ) -> Result<R> {
         // Taken out, not locked: a thread that waits within `work` may start another call's.
-        let lock = || self.activations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let kept = lock().take().filter(|kept| kept.picture_side == picture_side && kept.capacity >= images);
-        let mut activations = match kept {
-            Some(activations) => activations,
-            None => Activations::allocate(&*self.backend, &self.config, images, picture_side, &self.working)?,
+        let lock = || self.pictures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let picture_side = side * self.config.downsample();
+        let kept =
+            lock().take().filter(|(kept, _)| kept.picture_side == picture_side && kept.capacity >= images);
+        let (mut pictures, claim) = match kept {
+            Some(kept) => kept,
+            None => {
+                let place = |arena: &Arena<'_, B>| self.place_pictures(arena, images, side, arena.here());
+                let (pictures, bytes) = Arena::fill(&*self.backend, place)?;
+                (pictures, Claim::new(&self.working, bytes))
+            }
         };
-        activations.images = images;
-        let result = work(&mut activations);
-        *lock() = Some(activations);
+        let result = work(&mut pictures);
+        *lock() = Some((pictures, claim));
         result
     }
 }

@@ -6,14 +6,15 @@ mod condition;
 
 use hmar_checkpoint::{Layout, ModelConfig, TensorSource};
 use hmar_error::Result;
-use hmar_ops::{Backend, LayerInput, LinearOutput, Modulation, Overlapping, Path, PathBuffers, Rows, Span};
+use hmar_ops::{Backend, LayerInput, LinearOutput, Modulation, Path, PathBuffers, Rows, Span};
 
 use self::block::{Block, Norm};
 pub(crate) use self::cache::Cache;
 pub(crate) use self::condition::Conditions;
 use crate::load::{Layer, LoadOptions, Wanted, Weights};
-use crate::memory::Allocator;
+use crate::memory::Arena;
 use crate::plan::PassKind;
+use crate::tokenizer::grid_side;
 
 /// A transformer's weights on a device.
 pub(crate) struct Transformer<B: Backend> {
@@ -37,30 +38,47 @@ struct Head<B: Backend> {
     out: Layer<B>,
 }
 
-/// Activations of a batch of sequences.
+/// Activations of a batch of sequences, none of which a pass finds as the one before left them.
 pub(crate) struct Activations<B: Backend> {
     /// The residual stream `[rows, C]`.
     pub(crate) residual: B::Buffer<f32>,
     normed: B::Features,
     qkv: B::Features,
+    attended: B::Features,
     hidden: B::Features,
+    /// All keys and values that the last scale of block-causal attention has: `[sequences, N, 2, C]`.
+    keys_values: Option<B::Features>,
     /// `[rows, V]`
     pub(crate) logits: B::Buffer<f32>,
+    /// Latents in the model's width, before they become the residual stream: `[images, positions, C]`.
+    pub(crate) embedded: B::Buffer<f32>,
 }
 
 impl<B: Backend> Activations<B> {
-    pub(crate) fn allocate(memory: &Allocator<'_, B>, config: &ModelConfig, rows: usize) -> Result<Self> {
-        // Logits are made when the blocks are done with theirs.
-        let of_blocks = [rows * 3 * config.width, rows * config.mlp_ratio * config.width];
-        let Overlapping { features: [qkv, hidden], floats: logits, .. } =
-            memory.allocate_overlapping(of_blocks, rows * config.codebook_size)?;
-        Ok(Activations {
-            residual: memory.allocate(rows * config.width)?,
-            normed: memory.allocate_features(rows * config.width)?,
-            qkv,
-            hidden,
-            logits,
-        })
+    /// Those of `rows` rows, which show so many images. With a [`Cache`], of so many sequences.
+    pub(crate) fn place(
+        arena: &Arena<'_, B>,
+        config: &ModelConfig,
+        images: usize,
+        rows: usize,
+        cached: Option<usize>,
+    ) -> Result<Self> {
+        let width = config.width;
+        let normed = arena.place_features(rows * width)?;
+        // A pass embeds its rows; blocks attend, and then feed forward; logits are made of what the last left in `normed`.
+        let before_logits = arena.here();
+        let residual = arena.place(rows * width)?;
+        let of_blocks = arena.here();
+        let qkv = arena.place_features(rows * 3 * width)?;
+        let attended = arena.place_features(rows * width)?;
+        let keys_values = cached
+            .map(|sequences| arena.place_features(sequences * config.tokens() * 2 * width))
+            .transpose()?;
+        let hidden = arena.over(of_blocks, || arena.place_features(rows * config.mlp_ratio * width))?;
+        let positions = images * grid_side(&config.pyramid).pow(2);
+        let embedded = arena.over(of_blocks, || arena.place(positions * width))?;
+        let logits = arena.over(before_logits, || arena.place(rows * config.codebook_size))?;
+        Ok(Activations { residual, normed, qkv, attended, hidden, keys_values, logits, embedded })
     }
 }
 
@@ -187,8 +205,8 @@ impl<B: Backend> Transformer<B> {
             vocabulary,
             rows,
         };
-        let Activations { residual, normed: features, qkv, hidden, logits } = activations;
-        backend.run_path(&path, PathBuffers { residual, features, qkv, hidden, logits })
+        let Activations { residual, logits, .. } = activations;
+        backend.run_path(&path, PathBuffers { residual, logits })
     }
 
     /// Writes the first scale's input to the start of every sequence.

@@ -70,7 +70,7 @@ fn main() {
                 let mut out = filled(&backend, side * side * outputs);
                 let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
                 let time = best(|| {
-                    backend.convolution(shape, &input, &weight, &bias, None, &mut out, None).unwrap()
+                    backend.convolution(shape, &input, &weight, &bias, Ending::Store, &mut out, None).unwrap()
                 });
                 let name = format!("{kind}convolution {precision:?} {side}² {inputs} → {outputs}");
                 report(&name, 2.0 * (side * side * 9 * inputs * outputs) as f64, time);

@@ -341,6 +341,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Mark: Send;
     /// What [`Backend::group_norm`] needs of activations, made by the convolution that made them, where the device can.
     type GroupSums: Send + Sync;
+    /// Memory in which buffers have places: those whose times do not meet may have the same one.
+    type Memory: Send + Sync;
+
+    /// Whether buffers with the same place in a [`Backend::Memory`] do share it. Where they do not, each has its own memory,
+    /// as Rust wants it of those that the processor reaches.
+    const SHARES_PLACES: bool;
 
     /// Runs `work` where this device's operations are cheapest to call.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
@@ -374,24 +380,44 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// As [`Backend::allocate`].
     fn allocate_features(&self, length: usize) -> Result<Self::Features>;
 
-    /// Activations of two lengths, and so many numbers that may lie in the same memory: what is in the ones is lost when
-    /// the other is written.
+    /// So many bytes, zeroed, for [`Backend::place`] and [`Backend::place_features`].
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`
-    fn allocate_overlapping(&self, [first, second]: [usize; 2], floats: usize) -> Result<Overlapping<Self>> {
-        Ok(Overlapping {
-            features: [self.allocate_features(first)?, self.allocate_features(second)?],
-            floats: self.allocate(floats)?,
-            bytes: (first + second) * self.feature_bytes() + floats * size_of::<f32>(),
-        })
+    /// As [`Backend::allocate`].
+    fn reserve(&self, bytes: usize) -> Result<Self::Memory>;
+
+    /// A buffer that begins `start` bytes, a multiple of [`ALIGNMENT`], into `memory`. It keeps the memory alive, and its
+    /// place: what is recorded may use it. Buffers whose places overlap lose what they hold when another is written, so that
+    /// whoever places them answers for their times not meeting.
+    ///
+    /// # Errors
+    /// As [`Backend::allocate`].
+    fn place<T: Pod + Send + Sync>(
+        &self,
+        memory: &Self::Memory,
+        start: usize,
+        length: usize,
+    ) -> Result<Self::Buffer<T>>;
+
+    /// Activations with a place in `memory`, as [`Backend::place`].
+    ///
+    /// # Errors
+    /// As [`Backend::allocate`].
+    fn place_features(&self, memory: &Self::Memory, start: usize, length: usize) -> Result<Self::Features>;
+
+    /// Bytes of device memory that are free once all that is queued is done, where the device can tell.
+    fn free_bytes(&self) -> Option<u64> {
+        None
     }
 
     /// Bytes of one activation.
     fn feature_bytes(&self) -> usize;
 
-    /// Room for the sums of `images` pictures with up to `side` rows and columns.
-    fn group_sums(&self, images: usize, side: usize) -> Result<Self::GroupSums>;
+    /// Numbers that the sums of `images` pictures with up to `side` rows and columns take.
+    fn group_sums_length(&self, images: usize, side: usize) -> usize;
+
+    /// Room for the sums of `images` pictures, of [`Backend::group_sums_length`] numbers.
+    fn group_sums(&self, images: usize, room: Self::Buffer<f32>) -> Self::GroupSums;
 
     /// Copies `data` to the start of `buffer`.
     fn upload<T: Pod + Send + Sync>(&self, data: &[T], buffer: &mut Self::Buffer<T>) -> Result<()>;
@@ -651,7 +677,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer<f32>,
     ) -> Result<()>;
 
-    /// A convolution with bias; `residual`, where given, is added to the result. Makes `sums`, where given, of it.
+    /// A convolution with bias, stored or added to what `out` holds. Makes `sums`, where given, of what `out` holds then.
     #[allow(clippy::too_many_arguments, reason = "what is read, and what is written")]
     fn convolution(
         &self,
@@ -659,7 +685,29 @@ pub trait Backend: Send + Sync + Sized + 'static {
         input: &Self::Features,
         weight: &Self::Matrix,
         bias: &Self::Bias,
-        residual: Option<&Self::Features>,
+        ending: Ending,
+        out: &mut Self::Features,
+        sums: Option<&mut Self::GroupSums>,
+    ) -> Result<()>;
+
+    /// Lengths of a `room` for [`Backend::normed_convolution`] that serve so many pictures, of so many activations each: what
+    /// it should have at least, and what it has use for at most.
+    fn room_for_normed(&self, images: usize, length: usize) -> Range<usize> {
+        let _ = (images, length);
+        0..0
+    }
+
+    /// The convolution ([`Walk::Same`]) of square pictures that go through [`Backend::group_norm`] first. They do so strip by
+    /// strip, as many as fit in `room` or in what the device has itself, whichever is more.
+    #[allow(clippy::too_many_arguments, reason = "what is read, and what is written")]
+    fn normed_convolution(
+        &self,
+        norm: GroupNorm<'_, Self>,
+        input: &Self::Features,
+        room: &mut Self::Features,
+        weight: &Self::Matrix,
+        bias: &Self::Bias,
+        ending: Ending,
         out: &mut Self::Features,
         sums: Option<&mut Self::GroupSums>,
     ) -> Result<()>;
@@ -674,6 +722,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Clamps to [−1, 1] and rounds to bytes: `⌊255·(x+1)/2 + 0.5⌋`.
     fn to_bytes(&self, length: usize, input: &Self::Features, out: &mut Self::Buffer<u8>) -> Result<()>;
+}
+
+/// What becomes of a convolution's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// `out = x`
+    Store,
+    /// `out += x`
+    Add,
 }
 
 /// Where the φ of a scale goes.
@@ -719,15 +776,8 @@ pub struct Masking<'a, B: Backend> {
     pub embedding: &'a B::Buffer<f32>,
 }
 
-/// What [`Backend::allocate_overlapping`] gives.
-pub struct Overlapping<B: Backend> {
-    /// Activations.
-    pub features: [B::Features; 2],
-    /// What may lie where they do.
-    pub floats: B::Buffer<f32>,
-    /// Bytes that all of it takes.
-    pub bytes: usize,
-}
+/// What places in a [`Backend::Memory`] are aligned to, in bytes.
+pub const ALIGNMENT: usize = 256;
 
 /// Arguments of [`Backend::group_norm`].
 pub struct GroupNorm<'a, B: Backend> {
@@ -745,6 +795,13 @@ pub struct GroupNorm<'a, B: Backend> {
     pub activate: bool,
     /// What the convolution that made the input made of it on the way.
     pub sums: Option<&'a B::GroupSums>,
+}
+
+impl<B: Backend> GroupNorm<'_, B> {
+    /// Rows and columns of square pictures.
+    pub fn side(&self) -> usize {
+        self.pixels.isqrt()
+    }
 }
 
 /// The error of a device that does not multiply in FP8.

@@ -44,16 +44,10 @@ pub struct Path<'a, B: Backend> {
     pub rows: Rows<'a, B>,
 }
 
-/// What a path works on. All but `residual` and `logits` are its own while it runs.
+/// What a path works on: both may lie in the same memory, of which it writes nothing before it has read all it needs.
 pub struct PathBuffers<'a, B: Backend> {
     /// `[rows, C]`: what goes in.
     pub residual: &'a mut B::Buffer<f32>,
-    /// `[rows, C]`
-    pub features: &'a mut B::Features,
-    /// `[rows, 3·C]`
-    pub qkv: &'a mut B::Features,
-    /// `[rows, 4·C]`
-    pub hidden: &'a mut B::Features,
     /// `[rows, V]`: what comes out.
     pub logits: &'a mut B::Buffer<f32>,
 }

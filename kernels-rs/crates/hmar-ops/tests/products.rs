@@ -128,9 +128,9 @@ fn convolutions_match_float64_on_every_walk() {
             let r = values.take(2 * out_side * out_side * outputs);
             let weight =
                 matrix(&backend, MatrixShape { outputs, inputs: channels, taps }, Precision::F32, &w);
-            let mut out = poisoned(&backend, r.len());
-            let (input, bias, residual) = (buffer(&backend, &a), buffer(&backend, &b), buffer(&backend, &r));
-            backend.convolution(shape, &input, &weight, &bias, Some(&residual), &mut out, None).unwrap();
+            let mut out = buffer(&backend, &r);
+            let (input, bias) = (buffer(&backend, &a), buffer(&backend, &b));
+            backend.convolution(shape, &input, &weight, &bias, Ending::Add, &mut out, None).unwrap();
             let pixel = |image: usize, y: isize, x: isize, c: usize| -> f64 {
                 let inside = |v: isize, limit: usize| (0..limit as isize).contains(&v);
                 let (y, x) = match walk {
@@ -162,6 +162,45 @@ fn convolutions_match_float64_on_every_walk() {
                 let error = (got as f64 - exact).abs();
                 assert!(error <= tolerance(Precision::F32, channels * taps), "{walk:?}: {error}");
             }
+        }
+    }
+}
+
+#[test]
+fn strips_of_normalised_pictures_are_convolved_to_the_bits_of_whole_ones() {
+    let backend = CpuBackend::new(Some(2)).unwrap();
+    // Several strips a picture, the last of them shorter; one strip a picture.
+    for (images, side, taps, channels, outputs) in
+        [(1, 200, 9, 32, 5), (2, 136, 1, 32, 33), (2, 12, 9, 64, 64)]
+    {
+        let mut values = Values(side as u64);
+        let pixels = side * side;
+        let input = buffer(&backend, &values.take(images * pixels * channels));
+        let shape = MatrixShape { outputs, inputs: channels, taps };
+        let weight = matrix(&backend, shape, Precision::F32, &values.take(outputs * channels * taps));
+        let bias = buffer(&backend, &values.take(outputs));
+        let [factors, offsets] = [(); 2].map(|()| buffer(&backend, &values.take(channels)));
+        let norm = || GroupNorm {
+            images,
+            pixels,
+            channels,
+            weight: &factors,
+            bias: &offsets,
+            activate: true,
+            sums: None,
+        };
+        let before = values.take(images * pixels * outputs);
+        for ending in [Ending::Store, Ending::Add] {
+            let [mut whole, mut by_strips] = [(); 2].map(|()| buffer(&backend, &before));
+            let mut normed = poisoned(&backend, images * pixels * channels);
+            backend.group_norm(norm(), &input, &mut normed).unwrap();
+            let of_pictures = ConvolutionShape { images, side, walk: Walk::Same };
+            backend.convolution(of_pictures, &normed, &weight, &bias, ending, &mut whole, None).unwrap();
+            let mut room = buffer(&backend, &[]);
+            backend
+                .normed_convolution(norm(), &input, &mut room, &weight, &bias, ending, &mut by_strips, None)
+                .unwrap();
+            assert!(whole.as_slice() == by_strips.as_slice(), "{images}×{side}², {ending:?}");
         }
     }
 }

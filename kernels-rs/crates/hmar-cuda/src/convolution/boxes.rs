@@ -1,5 +1,7 @@
 //! Convolutions on Hopper, from boxes that the copy engine brings.
 
+use std::ops::Range;
+
 use hmar_error::Result;
 use hmar_ops::{ConvolutionShape, MatrixShape, Walk};
 
@@ -9,11 +11,12 @@ use crate::context::Memory;
 use crate::group_sums::GROUPS;
 use crate::kernels::{DevicePointer, Place, Within};
 use crate::matrix::CudaMatrix;
+use crate::strips::Strip;
 use crate::tensor_map::TensorMap;
 
 /// The rectangle of pixels that a block makes at a time.
 const COLUMNS: usize = 16;
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 
 /// Channels of a step.
 const DEPTH: usize = 64;
@@ -67,25 +70,31 @@ fn kernel(walk: Walk, taps: usize) -> usize {
 
 impl Boxes {
     /// The cut that does a convolution soonest on so many multiprocessors. A function of the shape alone.
-    pub(super) fn choose(multiprocessors: usize, shape: ConvolutionShape, matrix: MatrixShape) -> Boxes {
+    pub(super) fn choose(
+        multiprocessors: usize,
+        shape: ConvolutionShape,
+        matrix: MatrixShape,
+        may_split: bool,
+    ) -> Boxes {
         let whole = |block: Block| Boxes { block, split: 1 };
         if matrix.outputs <= NARROW.outputs {
             return whole(NARROW);
         }
         let split = split(multiprocessors, shape, matrix);
-        if split > 1 {
+        if may_split && split > 1 {
             return Boxes { block: SPLIT, split };
         }
         let time = |block: Block| {
             let clusters = multiprocessors / SHARE;
-            whole(block).shares(shape, matrix.outputs).div_ceil(clusters) as f64 * block.cost
+            let rectangles = shape.images * rectangles(shape);
+            whole(block).shares(shape, rectangles, matrix.outputs).div_ceil(clusters) as f64 * block.cost
         };
         whole(if time(SMALL) < time(LARGE) { SMALL } else { LARGE })
     }
 
     /// Rectangles of a picture, and places of an enlarged one's pixels.
     fn parts(shape: ConvolutionShape) -> usize {
-        places(shape) * shape.side.div_ceil(COLUMNS) * shape.side.div_ceil(ROWS)
+        places(shape) * rectangles(shape)
     }
 
     /// Blocks of a convolution, each with a rectangle, that are not split.
@@ -93,9 +102,8 @@ impl Boxes {
         shape.images * Boxes::parts(shape) * outputs.div_ceil(self.block.outputs)
     }
 
-    /// What clusters take one after another.
-    fn shares(&self, shape: ConvolutionShape, outputs: usize) -> usize {
-        let rectangles = shape.images * Boxes::parts(shape) / places(shape);
+    /// What clusters take one after another of so many rectangles.
+    fn shares(&self, shape: ConvolutionShape, rectangles: usize, outputs: usize) -> usize {
         rectangles.div_ceil(SHARE) * places(shape) * outputs.div_ceil(self.block.outputs)
     }
 
@@ -110,11 +118,13 @@ impl Boxes {
         &self,
         backend: &CudaBackend,
         shape: ConvolutionShape,
+        strip: &Strip,
         operands: Operands<'_>,
-        results: Results<'_>,
+        results: &mut Results<'_>,
     ) -> Result<()> {
-        let Operands { input, weight, bias } = operands;
-        let Results { residual, out, sums } = results;
+        let Operands { input, held, weight, bias } = operands;
+        let residual = results.residual(0);
+        let Results { out, sums, .. } = results;
         let ConvolutionShape { images, side, walk } = shape;
         let MatrixShape { outputs, inputs, taps } = weight.shape();
         let Block { outputs: width, input_slots, weight_slots, .. } = self.block;
@@ -123,9 +133,9 @@ impl Boxes {
 
         // The whole margin where a rectangle is brought once, that above and below where it is brought for each column.
         let columns = if splits { COLUMNS } else { COLUMNS + kernel - 1 };
-        let pictures = [inputs, side, side, images];
+        let pictures = [inputs, side, held.rows.len(), held.images.len()];
         let pictures =
-            TensorMap::new(&backend.context, input, pictures, [DEPTH, columns, ROWS + kernel - 1, 1])?;
+            TensorMap::new(&backend.context, &input, pictures, [DEPTH, columns, ROWS + kernel - 1, 1])?;
         let packs = !splits && kernel > 1 && (1..=DEPTH / 2).contains(&(inputs % DEPTH));
         let weights: Place = match walk {
             _ if packs => packed(backend, weight, walk)?.at(0),
@@ -140,7 +150,9 @@ impl Boxes {
         let weights = TensorMap::new(&backend.context, &weights, sizes, [DEPTH, 1, width])?;
 
         let parts = self.sum_parts(shape, outputs);
-        let mut sums: Option<Place> = sums.and_then(|sums| sums.expect(parts).then(|| sums.at(0)));
+        let mut sums: Option<Place> =
+            sums.as_deref_mut().and_then(|sums| sums.expect(parts).then(|| sums.at(0)));
+        let taken = taken(shape, strip);
         let row = DEPTH * size_of::<half::bf16>();
         let rectangle = if splits { (ROWS + 2) * COLUMNS } else { (ROWS + 2) * (COLUMNS + 2) } * row;
         // It begins at a multiple of 1,024 inside of the shared memory, and so does each rectangle.
@@ -149,13 +161,19 @@ impl Boxes {
             let grid = self.count(shape, outputs) * self.split;
             backend.launch(&format!("convolution_split_{width}"), grid, THREADS)?.cluster(self.split)
         } else {
-            let clusters = (backend.context.multiprocessors / SHARE).min(self.shares(shape, outputs));
+            let shares = self.shares(shape, taken.len(), outputs);
+            let clusters = (backend.context.multiprocessors / SHARE).min(shares);
             let name = format!("convolution_tiles_{width}");
             backend.launch(&name, clusters * SHARE, TILE_THREADS)?.cluster(SHARE)
         };
         let launch = launch.shared(shared).overlapping().value(pictures).value(weights).read(bias);
-        let launch = launch.read_optional(residual).write(out).write_optional(sums.as_mut());
-        let launch = launch.count(images).count(side).count(inputs).count(outputs).count(kernel);
+        let launch = launch.read_optional(residual.as_ref()).write(*out).write_optional(sums.as_mut());
+        let launch = if splits {
+            launch.count(images)
+        } else {
+            launch.count(taken.start).count(taken.end).count(held.images.start).count(held.rows.start)
+        };
+        let launch = launch.count(side).count(inputs).count(outputs).count(kernel);
         let launch = if splits {
             launch.count(side.div_ceil(COLUMNS)).count(side.div_ceil(ROWS)).count(self.split)
         } else {
@@ -165,6 +183,18 @@ impl Boxes {
         // written, and the maps end with their tensors. The sums have room for every part.
         unsafe { launch.submit() }
     }
+}
+
+/// Rectangles of a picture.
+fn rectangles(shape: ConvolutionShape) -> usize {
+    shape.side.div_ceil(COLUMNS) * shape.side.div_ceil(ROWS)
+}
+
+/// Which of the rectangles of all pictures a strip is.
+fn taken(shape: ConvolutionShape, strip: &Strip) -> Range<usize> {
+    let across = shape.side.div_ceil(COLUMNS);
+    let last = (strip.images.end - 1) * rectangles(shape) + strip.rows.end.div_ceil(ROWS) * across;
+    strip.images.start * rectangles(shape) + strip.rows.start / ROWS * across..last
 }
 
 /// Places of a pixel in an enlarged picture.
@@ -241,7 +271,7 @@ mod tests {
 
     fn choice(images: usize, side: usize, walk: Walk, inputs: usize, outputs: usize, taps: usize) -> Boxes {
         let shape = ConvolutionShape { images, side, walk };
-        Boxes::choose(132, shape, MatrixShape { outputs, inputs, taps })
+        Boxes::choose(132, shape, MatrixShape { outputs, inputs, taps }, true)
     }
 
     #[test]
@@ -283,10 +313,19 @@ mod tests {
 
     #[test]
     fn clusters_are_whole() {
-        let shape = |images| ConvolutionShape { images, side: 24, walk: Walk::Upsample };
+        let shape = ConvolutionShape { images: 3, side: 24, walk: Walk::Upsample };
         let boxes = Boxes { block: LARGE, split: 1 };
         // Three images of 2×3 rectangles, four places, two blocks of outputs; an odd number leaves a block idle.
-        assert_eq!(boxes.shares(shape(3), 320), 9 * 4 * 2);
-        assert_eq!(boxes.shares(ConvolutionShape { side: 8, ..shape(3) }, 320), 2 * 4 * 2);
+        assert_eq!(boxes.shares(shape, 3 * rectangles(shape), 320), 9 * 4 * 2);
+        assert_eq!(boxes.shares(shape, 3, 320), 2 * 4 * 2);
+    }
+
+    #[test]
+    fn strips_are_runs_of_rectangles() {
+        let shape = ConvolutionShape { images: 3, side: 40, walk: Walk::Same };
+        let taken = |images, rows| taken(shape, &Strip { images, rows });
+        assert_eq!(taken(0..3, 0..40), 0..3 * 15);
+        assert_eq!(taken(1..2, 8..24), 15 + 3..15 + 9);
+        assert_eq!(taken(2..3, 32..40), 30 + 12..45);
     }
 }

@@ -1,12 +1,15 @@
 //! Convolutions against float64.
 
 use hmar_error::Result;
-use hmar_ops::{Backend, ConvolutionShape, GroupNorm, MatrixShape, Precision, Walk};
+use hmar_ops::{Backend, ConvolutionShape, Ending, GroupNorm, MatrixShape, Precision, Walk};
 
 use crate::check::{
     Check, Ctx, Outcome, PRECISIONS, Random, Timing, as_held, features, matrix, poisoned_features, rounding,
     uploaded, widened,
 };
+
+/// GroupNorm's.
+const GROUPS: usize = 32;
 
 /// A convolution to check.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +107,23 @@ pub fn checks() -> Vec<Check> {
             Check::new(name, move |ctx| normalised_by_sums(ctx, precision, case))
         })
     });
+    // One strip, pictures, rows, an odd number of rectangles, single pixels under a 1×1 kernel, three outputs.
+    let strips = [
+        (2, 16, 9, 64, 96),
+        (2, 256, 9, 160, 160),
+        (1, 296, 9, 160, 160),
+        (1, 296, 1, 160, 96),
+        (1, 296, 9, 160, 3),
+    ];
+    let strips = strips.into_iter().flat_map(|(images, side, taps, inputs, outputs)| {
+        let case = Case { images, side, walk: Same, taps, inputs, outputs };
+        PRECISIONS.into_iter().flat_map(move |precision| {
+            [Ending::Store, Ending::Add].map(|ending| {
+                let name = format!("convolution by strips {ending:?} {precision:?}, {}", case.name());
+                Check::new(name, move |ctx| by_strips(ctx, precision, case, ending))
+            })
+        })
+    });
     let layers = [
         (16, Same, 9, 32, 640),
         (16, Same, 9, 640, 640),
@@ -126,7 +146,12 @@ pub fn checks() -> Vec<Check> {
             Check::new(format!("convolution timed, {}", case.name()), move |ctx| timed(ctx, case))
         })
     });
-    parities.chain(normalised).chain(timings).collect()
+    let normed = [(1, 1024, 160), (16, 256, 160), (16, 128, 160), (16, 64, 320)];
+    let normed = normed.into_iter().map(|(images, side, channels)| {
+        let case = Case { images, side, walk: Same, taps: 9, inputs: channels, outputs: channels };
+        Check::new(format!("normed convolution timed, {}", case.name()), move |ctx| timed_normed(ctx, case))
+    });
+    parities.chain(normalised).chain(strips).chain(timings).chain(normed).collect()
 }
 
 fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result<Outcome> {
@@ -141,10 +166,12 @@ fn parity(ctx: &Ctx, precision: Precision, case: Case, residual: bool) -> Result
     let added = as_held(precision, &random.normals(length));
 
     let weight = matrix(gpu, case.matrix(), precision, &weights)?;
-    let added_on_gpu = residual.then(|| features(gpu, &added)).transpose()?;
-    let mut out = poisoned_features(gpu, length)?;
+    let (ending, mut out) = match residual {
+        true => (Ending::Add, features(gpu, &added)?),
+        false => (Ending::Store, poisoned_features(gpu, length)?),
+    };
     let (on_gpu, bias_on_gpu) = (features(gpu, &input)?, gpu.bias(&bias)?);
-    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, added_on_gpu.as_ref(), &mut out, None)?;
+    gpu.convolution(case.shape(), &on_gpu, &weight, &bias_on_gpu, ending, &mut out, None)?;
     let found = widened(gpu, &out, length)?;
 
     // Large layers are checked at some of their pixels.
@@ -190,15 +217,16 @@ fn normalised_by_sums(ctx: &Ctx, precision: Precision, case: Case) -> Result<Out
     let input = features(gpu, &random.normals(case.images * case.side.pow(2) * case.inputs))?;
     let bias = gpu.bias(&random.normals(case.outputs))?;
     let length = case.rows() * case.outputs;
-    let residual = features(gpu, &random.normals(length))?;
+    let residual = random.normals(length);
     let side = case.shape().output_side();
-    let mut out = poisoned_features(gpu, length)?;
-    let mut sums = gpu.group_sums(case.images, side)?;
+    let room = gpu.allocate(gpu.group_sums_length(case.images, side))?;
+    let mut sums = gpu.group_sums(case.images, room);
     let [factors, offsets] = [(); 2].map(|()| random.normals(case.outputs));
     let (factors, offsets) = (uploaded(gpu, &factors)?, uploaded(gpu, &offsets)?);
     let mut convolve_and_normalise = |with_sums: bool| {
         let shape = case.shape();
-        gpu.convolution(shape, &input, &weight, &bias, Some(&residual), &mut out, Some(&mut sums))?;
+        let mut out = features(gpu, &residual)?;
+        gpu.convolution(shape, &input, &weight, &bias, Ending::Add, &mut out, Some(&mut sums))?;
         let norm = GroupNorm {
             images: case.images,
             pixels: side * side,
@@ -223,6 +251,75 @@ fn normalised_by_sums(ctx: &Ctx, precision: Precision, case: Case) -> Result<Out
     Ok(Outcome::within(&found, &expected, |at| {
         2.0 * rounding(precision) * expected[at].abs() + sums * (1.0 + expected[at].abs())
     }))
+}
+
+/// So many numbers, of which a few thousand are random: those of large pictures take long to draw.
+fn repeated(random: &mut Random, length: usize) -> Vec<f32> {
+    const PERIOD: usize = 4099;
+    random.normals(PERIOD).into_iter().cycle().take(length).collect()
+}
+
+/// Normalised and convolved strip by strip, against one after the other with all of it in between: the same bits, and the
+/// same sums.
+fn by_strips(ctx: &Ctx, precision: Precision, case: Case, ending: Ending) -> Result<Outcome> {
+    let gpu = ctx.gpu(precision);
+    let mut random = Random::new(case.side as u64);
+    let pixels = case.side * case.side;
+    let weight =
+        matrix(gpu, case.matrix(), precision, &random.uniforms(case.outputs * case.inputs * case.taps))?;
+    let input = features(gpu, &repeated(&mut random, case.images * pixels * case.inputs))?;
+    let bias = gpu.bias(&random.normals(case.outputs))?;
+    let [factors, offsets] = [(); 2].map(|()| random.normals(case.inputs));
+    let (factors, offsets) = (uploaded(gpu, &factors)?, uploaded(gpu, &offsets)?);
+    let length = case.rows() * case.outputs;
+    let before = repeated(&mut random, length);
+    let norm = || GroupNorm {
+        images: case.images,
+        pixels,
+        channels: case.inputs,
+        weight: &factors,
+        bias: &offsets,
+        activate: true,
+        sums: None,
+    };
+    let run = |room: Option<usize>| {
+        let mut out = features(gpu, &before)?;
+        let mut sums =
+            gpu.group_sums(case.images, gpu.allocate(gpu.group_sums_length(case.images, case.side))?);
+        if let Some(room) = room {
+            let mut room = poisoned_features(gpu, room)?;
+            gpu.normed_convolution(
+                norm(),
+                &input,
+                &mut room,
+                &weight,
+                &bias,
+                ending,
+                &mut out,
+                Some(&mut sums),
+            )?;
+        } else {
+            let mut normed = poisoned_features(gpu, case.images * pixels * case.inputs)?;
+            gpu.group_norm(norm(), &input, &mut normed)?;
+            gpu.convolution(case.shape(), &normed, &weight, &bias, ending, &mut out, Some(&mut sums))?;
+        }
+        let convolved = widened(gpu, &out, length)?;
+        if !case.outputs.is_multiple_of(GROUPS) {
+            return Ok([convolved, Vec::new()]);
+        }
+        let ones = uploaded(gpu, &vec![1f32; case.outputs])?;
+        let norm =
+            GroupNorm { channels: case.outputs, weight: &ones, bias: &ones, sums: Some(&sums), ..norm() };
+        let mut normed = poisoned_features(gpu, length)?;
+        gpu.group_norm(norm, &out, &mut normed)?;
+        Ok([convolved, widened(gpu, &normed, length)?])
+    };
+    // Strips in the room that the device has itself, then all in one.
+    let most = gpu.room_for_normed(case.images, pixels * case.inputs).end;
+    let [strips, whole] = [0, most].map(|room| run(Some(room)).map(|found| found.concat()));
+    let expected = run(None)?.concat();
+    let different = |found: Vec<f32>| found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+    Ok(Outcome::new((different(strips?) + different(whole?)) as f64, 0.0))
 }
 
 /// What a pixel of the result is made of: tap, channel, value.
@@ -262,8 +359,57 @@ fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
     let bias = gpu.bias(&random.normals(case.outputs))?;
     let length = case.rows() * case.outputs;
     let mut out = gpu.allocate_features(length)?;
-    let microseconds =
-        ctx.time(gpu, |_| gpu.convolution(case.shape(), &input, &weight, &bias, None, &mut out, None))?;
+    let microseconds = ctx.time(gpu, |_| {
+        gpu.convolution(case.shape(), &input, &weight, &bias, Ending::Store, &mut out, None)
+    })?;
     let bytes = 2.0 * (pixels * case.inputs + case.outputs * depth + length) as f64;
+    Ok(Outcome::default().timed(Timing { microseconds, bytes, flops: 2.0 * (length * depth) as f64 }))
+}
+
+/// As in a residual block: what is normalised comes with its sums, what is added to gets them.
+fn timed_normed(ctx: &Ctx, case: Case) -> Result<Outcome> {
+    if !ctx.timed {
+        return Ok(Outcome::default());
+    }
+    let gpu = ctx.gpu(Precision::Bf16);
+    let mut random = Random::new(5);
+    let depth = case.inputs * case.taps;
+    let weight = matrix(gpu, case.matrix(), Precision::Bf16, &random.uniforms(case.outputs * depth))?;
+    let bias = gpu.bias(&random.normals(case.outputs))?;
+    let pixels = case.side.pow(2);
+    let length = case.images * pixels * case.inputs;
+    let source = features(gpu, &repeated(&mut random, length))?;
+    let ones = uploaded(gpu, &vec![1f32; case.inputs])?;
+    let sums = || -> Result<_> {
+        let room = gpu.allocate(gpu.group_sums_length(case.images, case.side))?;
+        Ok(gpu.group_sums(case.images, room))
+    };
+    let (mut before, mut after) = (sums()?, sums()?);
+    let (mut input, mut out) = (gpu.allocate_features(length)?, gpu.allocate_features(length)?);
+    let least = gpu.room_for_normed(case.images, pixels * case.inputs).start;
+    let mut room = gpu.allocate_features(least)?;
+    gpu.convolution(case.shape(), &source, &weight, &bias, Ending::Store, &mut input, Some(&mut before))?;
+    let norm = || GroupNorm {
+        images: case.images,
+        pixels,
+        channels: case.inputs,
+        weight: &ones,
+        bias: &ones,
+        activate: true,
+        sums: Some(&before),
+    };
+    let microseconds = ctx.time(gpu, |_| {
+        gpu.normed_convolution(
+            norm(),
+            &input,
+            &mut room,
+            &weight,
+            &bias,
+            Ending::Add,
+            &mut out,
+            Some(&mut after),
+        )
+    })?;
+    let bytes = 6.0 * length as f64;
     Ok(Outcome::default().timed(Timing { microseconds, bytes, flops: 2.0 * (length * depth) as f64 }))
 }

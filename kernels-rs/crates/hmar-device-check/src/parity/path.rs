@@ -193,7 +193,7 @@ impl<B: Backend> Weights<B> {
 fn layer_by_layer<B: Backend>(
     backend: &B,
     path: &Path<'_, B>,
-    PathBuffers { residual, features, qkv, hidden, logits }: PathBuffers<'_, B>,
+    Buffers { residual, features, qkv, hidden, logits }: &mut Buffers<B>,
 ) -> Result<()> {
     let (rows, width) = (path.rows, path.width);
     let count = rows.count();
@@ -248,8 +248,8 @@ struct Buffers<B: Backend> {
 
 impl<B: Backend> Buffers<B> {
     fn borrow(&mut self) -> PathBuffers<'_, B> {
-        let Buffers { residual, features, qkv, hidden, logits } = self;
-        PathBuffers { residual, features, qkv, hidden, logits }
+        let Buffers { residual, logits, .. } = self;
+        PathBuffers { residual, logits }
     }
 }
 
@@ -290,7 +290,7 @@ fn parity(
         hidden: ctx.cpu.allocate_features(rows * 4 * width)?,
         logits: ctx.cpu.allocate(length)?,
     };
-    layer_by_layer(&ctx.cpu, &weights.path(sequences, per_sequence), buffers.borrow())?;
+    layer_by_layer(&ctx.cpu, &weights.path(sequences, per_sequence), &mut buffers)?;
     let exact = downloaded(&ctx.cpu, &buffers.logits, length)?;
 
     let gpu = ctx.gpu(Precision::Bf16);
@@ -301,7 +301,7 @@ fn parity(
         run(&mut buffers)?;
         downloaded(gpu, &buffers.logits, length)
     };
-    let plain = logits_of(&|buffers| layer_by_layer(gpu, &path, buffers.borrow()))?;
+    let plain = logits_of(&|buffers| layer_by_layer(gpu, &path, buffers))?;
     let found = logits_of(&|buffers| run(gpu, &path, buffers.borrow()))?;
     let again = logits_of(&|buffers| run(gpu, &path, buffers.borrow()))?;
     let error = distance(&found, &exact);

@@ -1,94 +1,154 @@
 //! Encoder and decoder (2.2): residual and attention blocks at falling and rising sizes, channels last.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use hmar_checkpoint::{TokenizerConfig, tokenizer_tensors};
 use hmar_error::Result;
-use hmar_ops::{AttentionShape, Backend, ConvolutionShape, GroupNorm, KeysValues, Scores, Span, Walk};
+use hmar_ops::{
+    ALIGNMENT, AttentionShape, Backend, ConvolutionShape, Ending, GroupNorm, KeysValues, Scores, Span, Walk,
+};
 
 use crate::Cancel;
 use crate::load::{Layer, Wanted, Weights};
-use crate::memory::{Allocator, Claim};
+use crate::memory::{Arena, Place};
 
-/// Pictures between layers.
-pub(super) struct Pictures<B: Backend> {
-    pub(super) features: B::Features,
-    /// Made with the features by every convolution whose result is normalised.
+/// Pictures between layers, and the sums of their groups, which every convolution makes whose result is normalised.
+pub(crate) struct Layered<B: Backend> {
+    whole: B::Features,
+    /// Room beside the largest input of a shortcut, for its results.
+    beside: B::Features,
+    /// The pictures are there.
+    is_beside: bool,
     sums: B::GroupSums,
 }
 
-impl<B: Backend> Pictures<B> {
-    fn allocate(
-        backend: &B,
-        memory: &Allocator<'_, B>,
-        images: usize,
-        largest: usize,
-        side: usize,
-    ) -> Result<Self> {
-        Ok(Pictures {
-            features: memory.allocate_features(images * largest)?,
-            sums: backend.group_sums(images, side)?,
-        })
+impl<B: Backend> Layered<B> {
+    fn place(arena: &Arena<'_, B>, images: usize, room: Room, side: usize) -> Result<Self> {
+        let behind_input = arena.here().behind(images * room.before_beside * arena.backend.feature_bytes());
+        let whole = arena.place_features(images * room.whole)?;
+        let beside = arena.over(behind_input, || arena.place_features(images * room.beside))?;
+        let sums = arena.place(arena.backend.group_sums_length(images, side))?;
+        Ok(Layered { whole, beside, is_beside: false, sums: arena.backend.group_sums(images, sums) })
+    }
+
+    /// Where the pictures are.
+    pub(super) fn features(&self) -> &B::Features {
+        if self.is_beside { &self.beside } else { &self.whole }
+    }
+
+    /// Where other pictures may be put.
+    pub(super) fn restart(&mut self) -> &mut B::Features {
+        self.is_beside = false;
+        &mut self.whole
     }
 }
 
-/// What flows through the network: the current activations, two buffers beside them, and its two ends.
-pub(super) struct Activations<B: Backend> {
-    /// Pictures that fit.
+/// Activations of an image.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Of the largest layer that is normalised.
+    layer: usize,
+    /// Of the largest layer, and of what shares its memory.
+    whole: usize,
+    /// Of the largest input of a shortcut.
+    before_beside: usize,
+    /// Of the largest result of one.
+    beside: usize,
+}
+
+impl Room {
+    fn find(config: &TokenizerConfig, picture_side: usize) -> Self {
+        let last = config.channel_multipliers.len() - 1;
+        let pixels = |level: usize| (picture_side >> level).pow(2);
+        let mut room = Room { layer: 0, whole: 0, before_beside: 0, beside: 0 };
+        for level in 0..=last {
+            let channels = config.level_channels(level);
+            // The decoder enters a level with the channels of the one below it, enlarged already.
+            let of_decoder = config.level_channels((level + 1).min(last));
+            let of_encoder = if level == 0 { channels } else { config.level_channels(level - 1) };
+            let attention = if level == last { 3 } else { 1 };
+            room.layer = room.layer.max(pixels(level) * channels.max(of_decoder));
+            room.whole = room.whole.max(pixels(level) * channels.max(of_decoder) * attention);
+            for inputs in [of_decoder, of_encoder].into_iter().filter(|&inputs| inputs != channels) {
+                room.before_beside = room.before_beside.max(pixels(level) * inputs);
+                room.beside = room.beside.max(pixels(level) * channels);
+            }
+        }
+        room
+    }
+}
+
+/// What flows through the network: the current pictures, room for the next, and its two ends.
+pub(crate) struct Pictures<B: Backend> {
+    /// Images that may be decoded one after another.
     pub(super) capacity: usize,
-    /// Pictures that are in them.
+    /// Images that are in the network.
     pub(super) images: usize,
     pub(super) picture_side: usize,
-    pub(super) current: Pictures<B>,
+    pub(super) current: Layered<B>,
+    other: Layered<B>,
+    /// What attention leaves.
+    attended: B::Features,
+    /// Room for normalised pictures, which a convolution reads at once.
     normed: B::Features,
-    other: Pictures<B>,
     /// The latents to decode, `[images, S, S, Z]`.
     pub(super) latents: B::Buffer<f32>,
     /// Pictures or latents in float32, on their way in or out.
     pub(super) values: B::Buffer<f32>,
     pub(super) bytes: B::Buffer<u8>,
+    /// The bytes of all images.
+    pub(super) decoded: B::Buffer<u8>,
     /// Decoding so many images.
     pub(super) decodings: HashMap<usize, B::Recording>,
-    _claim: Claim,
 }
 
-impl<B: Backend> Activations<B> {
-    /// Room for the largest layer at this size of picture, added to `total`.
-    pub(super) fn allocate(
-        backend: &B,
+impl<B: Backend> Pictures<B> {
+    /// Room for `capacity` images of this size, of which so many go `together` through the network. What is left before `until`
+    /// serves normalised pictures, as far as they have a use for it.
+    pub(super) fn place(
+        arena: &Arena<'_, B>,
         config: &TokenizerConfig,
-        images: usize,
+        together: usize,
+        capacity: usize,
         picture_side: usize,
-        total: &Arc<AtomicU64>,
+        until: Place,
     ) -> Result<Self> {
-        let memory = Allocator::new(backend);
         let last = config.channel_multipliers.len() - 1;
-        let largest = (0..=last)
-            .map(|level| {
-                // The decoder enters a level with the channels of the one below it, enlarged already.
-                let channels = config.level_channels(level).max(config.level_channels((level + 1).min(last)));
-                let attention = if level == last { 3 } else { 1 };
-                (picture_side >> level).pow(2) * channels * attention
-            })
-            .max()
-            .unwrap_or(0);
-        let latent = (picture_side >> last).pow(2) * config.code_dimension;
+        let positions = (picture_side >> last).pow(2);
+        let (latent, bottom) = (positions * config.code_dimension, positions * config.level_channels(last));
         let picture = 3 * picture_side * picture_side;
-        Ok(Activations {
-            capacity: images,
-            images,
+        // Where attention's results or the network's ends are in use, only the beginnings of the large rooms are: with queries,
+        // keys and values, with what a shortcut made, or with pictures of three channels.
+        let of_feature = arena.backend.feature_bytes();
+        let small = bottom * of_feature + picture.max(latent) * size_of::<f32>() + picture;
+        let small = together * small + 4 * ALIGNMENT;
+        let mut room = Room::find(config, picture_side);
+        let beginning = picture.max(3 * bottom).max(room.before_beside + room.beside + ALIGNMENT);
+        room.whole = room.whole.max(beginning + small.div_ceil(together * of_feature));
+        let end = arena.here().behind(together * room.whole * of_feature - small);
+        let current = Layered::place(arena, together, room, picture_side)?;
+        let (attended, values, bytes) = arena.over(end, || {
+            let attended = arena.place_features(together * bottom)?;
+            Ok((attended, arena.place(together * picture.max(latent))?, arena.place(together * picture)?))
+        })?;
+        let other = Layered::place(arena, together, room, picture_side)?;
+        let (latents, decoded) = (arena.place(together * latent)?, arena.place(capacity * picture)?);
+        let lengths = arena.backend.room_for_normed(together, room.layer);
+        let left = arena.here().up_to(until) / of_feature;
+        let normed = arena.place_features(left.clamp(lengths.start, lengths.end))?;
+        Ok(Pictures {
+            capacity,
+            images: together,
             picture_side,
-            current: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
-            normed: memory.allocate_features(images * largest)?,
-            other: Pictures::allocate(backend, &memory, images, largest, picture_side)?,
-            latents: memory.allocate(images * latent)?,
-            values: memory.allocate(images * picture.max(latent))?,
-            bytes: memory.allocate(images * picture)?,
+            current,
+            other,
+            attended,
+            normed,
+            latents,
+            values,
+            bytes,
+            decoded,
             decodings: HashMap::new(),
-            // The last, when all else is counted.
-            _claim: memory.claim(total),
         })
     }
 
@@ -120,26 +180,23 @@ impl<B: Backend> Norm<B> {
         })
     }
 
-    /// Normalises pictures that a convolution made with their sums.
-    fn run(
-        &self,
-        backend: &B,
+    /// What normalises pictures that a convolution made with their sums.
+    fn of<'a>(
+        &'a self,
+        pictures: &'a Layered<B>,
         images: usize,
         side: usize,
         activate: bool,
-        input: &Pictures<B>,
-        out: &mut B::Features,
-    ) -> Result<()> {
-        let norm = GroupNorm {
+    ) -> GroupNorm<'a, B> {
+        GroupNorm {
             images,
             pixels: side * side,
             channels: self.channels,
             weight: &self.weight,
             bias: &self.bias,
             activate,
-            sums: Some(&input.sums),
-        };
-        backend.group_norm(norm, &input.features, out)
+            sums: Some(&pictures.sums),
+        }
     }
 }
 
@@ -150,22 +207,31 @@ impl<B: Backend> Layer<B> {
         backend: &B,
         shape: ConvolutionShape,
         input: &B::Features,
-        residual: Option<&B::Features>,
-        out: &mut Pictures<B>,
+        out: &mut Layered<B>,
     ) -> Result<()> {
-        let Pictures { features, sums } = out;
-        backend.convolution(shape, input, &self.weight, &self.bias, residual, features, Some(sums))
+        let Layer { weight, bias } = self;
+        out.is_beside = false;
+        backend.convolution(shape, input, weight, bias, Ending::Store, &mut out.whole, Some(&mut out.sums))
     }
 
-    /// Convolves into what is not normalised.
-    fn convolve_plainly(
+    /// As [`Layer::convolve`], of pictures that are normalised by `norm` and activated on the way.
+    fn convolve_normed(
         &self,
         backend: &B,
-        shape: ConvolutionShape,
-        input: &B::Features,
-        out: &mut B::Features,
+        norm: &Norm<B>,
+        [images, side]: [usize; 2],
+        (input, room): (&Layered<B>, &mut B::Features),
+        ending: Ending,
+        out: &mut Layered<B>,
     ) -> Result<()> {
-        backend.convolution(shape, input, &self.weight, &self.bias, None, out, None)
+        let Layer { weight, bias } = self;
+        let norm = norm.of(input, images, side, true);
+        let Layered { whole, beside, is_beside, sums } = out;
+        if ending == Ending::Store {
+            *is_beside = false;
+        }
+        let features = if *is_beside { beside } else { whole };
+        backend.normed_convolution(norm, input.features(), room, weight, bias, ending, features, Some(sums))
     }
 }
 
@@ -197,24 +263,16 @@ impl<B: Backend> ResidualBlock<B> {
         })
     }
 
-    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        let Activations { images, current, normed, other, .. } = activations;
-        let images = *images;
-        let shape = same(images, side);
-        self.norm1.run(backend, images, side, true, current, normed)?;
-        self.conv1.convolve(backend, shape, normed, None, other)?;
-        self.norm2.run(backend, images, side, true, other, normed)?;
-        match &self.shortcut {
-            None => {
-                self.conv2.convolve(backend, shape, normed, Some(&current.features), other)?;
-                activations.step();
-            }
-            Some(shortcut) => {
-                shortcut.convolve_plainly(backend, shape, &current.features, &mut other.features)?;
-                self.conv2.convolve(backend, shape, normed, Some(&other.features), current)?;
-            }
+    fn run(&self, backend: &B, side: usize, pictures: &mut Pictures<B>) -> Result<()> {
+        let Pictures { images, current, other, normed, .. } = pictures;
+        let size = [*images, side];
+        self.conv1.convolve_normed(backend, &self.norm1, size, (current, normed), Ending::Store, other)?;
+        if let Some(Layer { weight, bias }) = &self.shortcut {
+            let Layered { whole, beside, is_beside, .. } = current;
+            assert!(!std::mem::replace(is_beside, true), "channels change once after a change of size");
+            backend.convolution(same(*images, side), whole, weight, bias, Ending::Store, beside, None)?;
         }
-        Ok(())
+        self.conv2.convolve_normed(backend, &self.norm2, size, (other, normed), Ending::Add, current)
     }
 }
 
@@ -234,13 +292,22 @@ impl<B: Backend> AttentionBlock<B> {
         })
     }
 
-    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        let Activations { images, current, normed, other, .. } = activations;
+    fn run(&self, backend: &B, side: usize, pictures: &mut Pictures<B>) -> Result<()> {
+        let Pictures { images, current, other, attended, normed, .. } = pictures;
         let images = *images;
         let (pixels, channels) = (side * side, self.norm.channels);
-        self.norm.run(backend, images, side, false, current, normed)?;
-        let convolution = same(images, side);
-        self.qkv.convolve_plainly(backend, convolution, normed, &mut other.features)?;
+        let norm = self.norm.of(current, images, side, false);
+        let (Layer { weight, bias }, qkv) = (&self.qkv, other.restart());
+        backend.normed_convolution(
+            norm,
+            current.features(),
+            normed,
+            weight,
+            bias,
+            Ending::Store,
+            qkv,
+            None,
+        )?;
         let shape = AttentionShape {
             sequences: images,
             rows: pixels,
@@ -249,10 +316,11 @@ impl<B: Backend> AttentionBlock<B> {
             spans: &[Span { queries: 0..pixels, keys: 0..pixels }],
         };
         let scores = Scores::Scaled(1.0 / (channels as f32).sqrt());
-        backend.attention(shape, &other.features, KeysValues::BesideQueries, scores, normed)?;
-        self.out.convolve(backend, convolution, normed, Some(&current.features), other)?;
-        activations.step();
-        Ok(())
+        backend.attention(shape, qkv, KeysValues::BesideQueries, scores, attended)?;
+        let Layer { weight, bias } = &self.out;
+        let Layered { whole, beside, is_beside, sums } = current;
+        let out = if *is_beside { beside } else { whole };
+        backend.convolution(same(images, side), attended, weight, bias, Ending::Add, out, Some(sums))
     }
 }
 
@@ -291,24 +359,18 @@ impl<B: Backend> Level<B> {
     }
 
     /// Runs the level at `side`; returns the side it leaves.
-    fn run(
-        &self,
-        backend: &B,
-        side: usize,
-        activations: &mut Activations<B>,
-        cancel: &Cancel,
-    ) -> Result<usize> {
+    fn run(&self, backend: &B, side: usize, pictures: &mut Pictures<B>, cancel: &Cancel) -> Result<usize> {
         for Stage { residual, attention } in &self.stages {
             cancel.check()?;
-            residual.run(backend, side, activations)?;
+            residual.run(backend, side, pictures)?;
             if let Some(attention) = attention {
-                attention.run(backend, side, activations)?;
+                attention.run(backend, side, pictures)?;
             }
         }
         let Some((layer, walk)) = &self.resize else { return Ok(side) };
-        let shape = ConvolutionShape { images: activations.images, side, walk: *walk };
-        layer.convolve(backend, shape, &activations.current.features, None, &mut activations.other)?;
-        activations.step();
+        let shape = ConvolutionShape { images: pictures.images, side, walk: *walk };
+        layer.convolve(backend, shape, pictures.current.features(), &mut pictures.other)?;
+        pictures.step();
         Ok(shape.output_side())
     }
 }
@@ -329,23 +391,23 @@ impl<B: Backend> Middle<B> {
         })
     }
 
-    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        self.first.run(backend, side, activations)?;
-        self.attention.run(backend, side, activations)?;
-        self.second.run(backend, side, activations)
+    fn run(&self, backend: &B, side: usize, pictures: &mut Pictures<B>) -> Result<()> {
+        self.first.run(backend, side, pictures)?;
+        self.attention.run(backend, side, pictures)?;
+        self.second.run(backend, side, pictures)
     }
 }
 
-/// A convolution on its own, in place of the current activations.
+/// A convolution on its own, in place of the current pictures.
 fn convolve<B: Backend>(
     backend: &B,
     side: usize,
     layer: &Layer<B>,
-    activations: &mut Activations<B>,
+    pictures: &mut Pictures<B>,
 ) -> Result<()> {
-    let Activations { images, current, other, .. } = activations;
-    layer.convolve(backend, same(*images, side), &current.features, None, other)?;
-    activations.step();
+    let Pictures { images, current, other, .. } = pictures;
+    layer.convolve(backend, same(*images, side), current.features(), other)?;
+    pictures.step();
     Ok(())
 }
 
@@ -363,10 +425,22 @@ impl<B: Backend> Output<B> {
         })
     }
 
-    fn run(&self, backend: &B, side: usize, activations: &mut Activations<B>) -> Result<()> {
-        let Activations { images, current, normed, .. } = activations;
-        self.norm.run(backend, *images, side, true, current, normed)?;
-        self.conv.convolve_plainly(backend, same(*images, side), normed, &mut current.features)
+    fn run(&self, backend: &B, side: usize, pictures: &mut Pictures<B>) -> Result<()> {
+        let Pictures { images, current, other, normed, .. } = &mut *pictures;
+        let norm = self.norm.of(current, *images, side, true);
+        let (Layer { weight, bias }, out) = (&self.conv, other.restart());
+        backend.normed_convolution(
+            norm,
+            current.features(),
+            normed,
+            weight,
+            bias,
+            Ending::Store,
+            out,
+            None,
+        )?;
+        pictures.step();
+        Ok(())
     }
 }
 
@@ -414,16 +488,16 @@ impl<B: Backend> Encoder<B> {
         &self,
         backend: &B,
         side: usize,
-        activations: &mut Activations<B>,
+        pictures: &mut Pictures<B>,
         cancel: &Cancel,
     ) -> Result<()> {
-        convolve(backend, side, &self.conv_in, activations)?;
+        convolve(backend, side, &self.conv_in, pictures)?;
         let mut side = side;
         for level in &self.levels {
-            side = level.run(backend, side, activations, cancel)?;
+            side = level.run(backend, side, pictures, cancel)?;
         }
-        self.middle.run(backend, side, activations)?;
-        self.output.run(backend, side, activations)
+        self.middle.run(backend, side, pictures)?;
+        self.output.run(backend, side, pictures)
     }
 }
 
@@ -467,15 +541,15 @@ impl<B: Backend> Decoder<B> {
         &self,
         backend: &B,
         side: usize,
-        activations: &mut Activations<B>,
+        pictures: &mut Pictures<B>,
         cancel: &Cancel,
     ) -> Result<()> {
-        convolve(backend, side, &self.conv_in, activations)?;
-        self.middle.run(backend, side, activations)?;
+        convolve(backend, side, &self.conv_in, pictures)?;
+        self.middle.run(backend, side, pictures)?;
         let mut side = side;
         for level in &self.levels {
-            side = level.run(backend, side, activations, cancel)?;
+            side = level.run(backend, side, pictures, cancel)?;
         }
-        self.output.run(backend, side, activations)
+        self.output.run(backend, side, pictures)
     }
 }

@@ -124,7 +124,7 @@ impl<B: Backend> Block<B> {
         let reader = &self.fc1.weight;
         let between = Norm { scale: part(modulations, width, 3), shift: part(modulations, width, 5), reader };
         let count = rows.count();
-        let Activations { residual, normed, qkv, hidden, .. } = activations;
+        let Activations { residual, normed, qkv, attended, hidden, keys_values: whole, .. } = activations;
 
         let Layer { weight, bias } = &self.qkv;
         backend.linear(count, normed, weight, bias, LinearOutput::Features(qkv))?;
@@ -132,7 +132,8 @@ impl<B: Backend> Block<B> {
             None => KeysValues::BesideQueries,
             Some(cache) => {
                 let last = spans.last().map_or(0, |span| span.keys.end);
-                cache.extend(backend, rows, last - rows.per_sequence, qkv)?
+                let whole = whole.as_mut().expect("placed with the cache");
+                cache.extend(backend, rows, last - rows.per_sequence, qkv, whole)?
             }
         };
         let shape = AttentionShape {
@@ -142,12 +143,11 @@ impl<B: Backend> Block<B> {
             head_width: config.width / config.heads,
             spans,
         };
-        // Attention's results wait where the feed-forward's will be.
-        backend.attention(shape, qkv, keys_values, self.scores(config), hidden)?;
+        backend.attention(shape, qkv, keys_values, self.scores(config), attended)?;
         let Layer { weight, bias } = &self.proj;
         let next_input = Some(between.to(normed));
         let out = LinearOutput::GatedResidual { residual, gate: attention_gate, rows, next: next_input };
-        backend.linear(count, hidden, weight, bias, out)?;
+        backend.linear(count, attended, weight, bias, out)?;
         let Layer { weight, bias } = &self.fc1;
         backend.linear(
             count,

@@ -6,7 +6,7 @@ use hmar_ops::{Backend, LinearOutput};
 use super::Transformer;
 use super::block::Ada;
 use crate::load::Layer;
-use crate::memory::Allocator;
+use crate::memory::Arena;
 
 /// The modulations of the distinct classes of a batch, one slot each.
 pub(crate) struct Conditions<B: Backend> {
@@ -25,21 +25,17 @@ pub(crate) struct Conditions<B: Backend> {
 
 impl<B: Backend> Conditions<B> {
     /// Room for `capacity` distinct classes.
-    pub(crate) fn allocate(
-        memory: &Allocator<'_, B>,
-        transformer: &Transformer<B>,
-        capacity: usize,
-    ) -> Result<Self> {
+    pub(crate) fn place(arena: &Arena<'_, B>, transformer: &Transformer<B>, capacity: usize) -> Result<Self> {
         let width = transformer.config.width;
         let buffers = |count: usize, parts: usize| {
-            (0..count).map(|_| memory.allocate(capacity * parts * width)).collect::<Result<Vec<_>>>()
+            (0..count).map(|_| arena.place(capacity * parts * width)).collect::<Result<Vec<_>>>()
         };
         Ok(Conditions {
             capacity,
             labels: Vec::new(),
-            indices: memory.allocate(capacity)?,
-            classes: memory.allocate(capacity * width)?,
-            activated: memory.allocate_features(capacity * width)?,
+            indices: arena.place(capacity)?,
+            classes: arena.place(capacity * width)?,
+            activated: arena.place_features(capacity * width)?,
             blocks: buffers(transformer.blocks.len(), 6)?,
             heads: buffers(transformer.heads.len(), 2)?,
         })

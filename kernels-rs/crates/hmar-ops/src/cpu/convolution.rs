@@ -5,12 +5,17 @@ use std::ops::Range;
 use super::product::{Inputs, PackedRows};
 use crate::{ConvolutionShape, Walk};
 
-/// The patches of pictures `[images, side, side, channels]`.
+/// The patches of pictures `[images, side, side, channels]`, or of some of their pixels.
 pub(super) struct Patches<'a> {
     pub(super) shape: ConvolutionShape,
     pub(super) taps: usize,
     pub(super) channels: usize,
+    /// The pixels that the patches are made of.
     pub(super) values: &'a [f32],
+    /// The first of these pixels.
+    pub(super) first_pixel: usize,
+    /// The first pixel of the results.
+    pub(super) first_row: usize,
 }
 
 impl Patches<'_> {
@@ -26,7 +31,7 @@ impl Patches<'_> {
             Walk::Downsample => Some(2 * at + tap).filter(|&at| at < side),
         };
         let (y, x) = (along(y, tap / 3)?, along(x, tap % 3)?);
-        Some(((image * side + y) * side + x) * self.channels)
+        Some(((image * side + y) * side + x - self.first_pixel) * self.channels)
     }
 }
 
@@ -34,6 +39,7 @@ impl Inputs for Patches<'_> {
     #[inline]
     fn pack(&self, row: usize, depth: Range<usize>, at: usize, packed: &mut PackedRows<'_>) {
         let side = self.shape.output_side();
+        let row = self.first_row + row;
         let (image, y, x) = (row / (side * side), row / side % side, row % side);
         let mut k = depth.start;
         while k < depth.end {

@@ -14,6 +14,8 @@ mod reduce;
 mod resize;
 mod workspace;
 
+use std::sync::{Mutex, PoisonError};
+
 use bytemuck::Pod;
 use hmar_error::{Code, Error, Result};
 use rayon::prelude::*;
@@ -31,10 +33,15 @@ pub use self::matrix::{CpuMatrix, CpuMatrixBuilder};
 /// Elements of a task in element-wise loops.
 const ELEMENTS: usize = 16 * 1024;
 
+/// Pixels that are normalised for a convolution at a time: enough for many threads, few enough to stay in the last cache.
+const STRIP_PIXELS: usize = 16 * 1024;
+
 /// The CPU as a device: one thread pool and what the processor can.
 pub struct CpuBackend {
     pool: rayon::ThreadPool,
     instructions: Instructions,
+    /// Strips of normalised pictures that no call uses.
+    strips: Mutex<Vec<CpuBuffer<f32>>>,
 }
 
 impl CpuBackend {
@@ -66,7 +73,7 @@ impl CpuBackend {
                     .found(error)
                     .remedy("Ask for fewer threads.")
             })?;
-        Ok(CpuBackend { pool, instructions })
+        Ok(CpuBackend { pool, instructions, strips: Mutex::default() })
     }
 
     /// Worker threads.
@@ -112,6 +119,39 @@ impl CpuBackend {
         });
     }
 
+    /// Convolves `patches`, of as many pixels as `rows`, into `out [rows, outputs]`.
+    fn convolve(
+        &self,
+        rows: usize,
+        patches: &Patches<'_>,
+        weight: &CpuMatrix,
+        bias: &[f32],
+        ending: Ending,
+        out: &mut [f32],
+    ) {
+        let store = |_: usize, first: usize, products: &[f32], out: &mut [f32]| {
+            let biased = products.iter().zip(&bias[first..]);
+            match ending {
+                Ending::Store => out.iter_mut().zip(biased).for_each(|(out, (x, bias))| *out = x + bias),
+                Ending::Add => out.iter_mut().zip(biased).for_each(|(out, (x, bias))| *out += x + bias),
+            }
+        };
+        self.pool.install(|| product(self.instructions, rows, patches, weight, out, store));
+    }
+
+    /// Memory for normalised pixels. It is taken out, not locked: a thread that waits may start another call's work.
+    fn take_strip(&self, length: usize) -> Result<CpuBuffer<f32>> {
+        let kept = self.strips.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match kept.filter(|strip| strip.as_slice().len() >= length) {
+            Some(strip) => Ok(strip),
+            None => self.allocate(length),
+        }
+    }
+
+    fn give_strip_back(&self, strip: CpuBuffer<f32>) {
+        self.strips.lock().unwrap_or_else(PoisonError::into_inner).push(strip);
+    }
+
     /// Splits `out` into equal parts of `size` and runs `work(index, part)` on all threads, as vector code.
     fn each_part<T: Send>(&self, out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
         self.pool.install(|| {
@@ -145,6 +185,9 @@ impl Backend for CpuBackend {
     type Mark = ();
     /// A picture is summed when it is normalised.
     type GroupSums = ();
+    type Memory = ();
+
+    const SHARES_PLACES: bool = false;
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
@@ -175,13 +218,27 @@ impl Backend for CpuBackend {
         self.allocate(length)
     }
 
+    fn reserve(&self, _bytes: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn place<T: Pod + Send + Sync>(&self, _: &(), _start: usize, length: usize) -> Result<CpuBuffer<T>> {
+        self.allocate(length)
+    }
+
+    fn place_features(&self, _: &(), _start: usize, length: usize) -> Result<CpuBuffer<f32>> {
+        self.allocate(length)
+    }
+
     fn feature_bytes(&self) -> usize {
         size_of::<f32>()
     }
 
-    fn group_sums(&self, _images: usize, _side: usize) -> Result<()> {
-        Ok(())
+    fn group_sums_length(&self, _images: usize, _side: usize) -> usize {
+        0
     }
+
+    fn group_sums(&self, _images: usize, _room: CpuBuffer<f32>) {}
 
     fn allocate<T: Pod + Send + Sync>(&self, length: usize) -> Result<CpuBuffer<T>> {
         CpuBuffer::zeroed(length).ok_or_else(|| {
@@ -632,7 +689,7 @@ impl Backend for CpuBackend {
         bias: &CpuBuffer<f32>,
         out: &mut CpuBuffer<f32>,
     ) -> Result<()> {
-        self.convolution(shape, input, weight, bias, None, out, None)
+        self.convolution(shape, input, weight, bias, Ending::Store, out, None)
     }
 
     fn convolution(
@@ -641,32 +698,54 @@ impl Backend for CpuBackend {
         input: &CpuBuffer<f32>,
         weight: &CpuMatrix,
         bias: &CpuBuffer<f32>,
-        residual: Option<&CpuBuffer<f32>>,
+        ending: Ending,
         out: &mut CpuBuffer<f32>,
         _sums: Option<&mut ()>,
     ) -> Result<()> {
-        let MatrixShape { outputs, inputs: channels, taps } = weight.shape;
+        let MatrixShape { inputs: channels, taps, .. } = weight.shape;
+        let patches =
+            Patches { shape, taps, channels, values: input.as_slice(), first_pixel: 0, first_row: 0 };
         let rows = shape.images * shape.output_side() * shape.output_side();
-        let patches = Patches { shape, taps, channels, values: input.as_slice() };
-        let bias = bias.as_slice();
-        self.pool.install(|| {
-            product(
-                self.instructions,
-                rows,
-                &patches,
-                weight,
-                out.as_mut_slice(),
-                |row, first, products, out| {
-                    for ((out, product), bias) in out.iter_mut().zip(products).zip(&bias[first..]) {
-                        *out = product + bias;
-                    }
-                    if let Some(residual) = residual {
-                        let residual = &residual.as_slice()[row * outputs + first..];
-                        out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
-                    }
-                },
-            );
-        });
+        self.convolve(rows, &patches, weight, bias.as_slice(), ending, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn normed_convolution(
+        &self,
+        norm: GroupNorm<'_, Self>,
+        input: &CpuBuffer<f32>,
+        _room: &mut CpuBuffer<f32>,
+        weight: &CpuMatrix,
+        bias: &CpuBuffer<f32>,
+        ending: Ending,
+        out: &mut CpuBuffer<f32>,
+        _sums: Option<&mut ()>,
+    ) -> Result<()> {
+        let GroupNorm { images, pixels, channels, activate, .. } = norm;
+        let (side, MatrixShape { outputs, taps, .. }) = (pixels.isqrt(), weight.shape);
+        let shape = ConvolutionShape { images: 1, side, walk: Walk::Same };
+        let margin = if taps == 1 { 0 } else { 1 };
+        let strip_rows = STRIP_PIXELS.div_ceil(side).min(side);
+        let mut strip = self.take_strip(channels * side * (strip_rows + 2 * margin).min(side))?;
+        for image in 0..images {
+            let picture = &input.as_slice()[image * pixels * channels..][..pixels * channels];
+            let affine = self.pool.install(|| {
+                norm::factors_and_offsets(channels, norm.weight.as_slice(), norm.bias.as_slice(), picture)
+            });
+            for begin in (0..side).step_by(strip_rows) {
+                let end = (begin + strip_rows).min(side);
+                let read = begin.saturating_sub(margin) * side..(end + margin).min(side) * side;
+                let values = &mut strip.as_mut_slice()[..read.len() * channels];
+                let from = &picture[read.start * channels..read.end * channels];
+                self.pool.install(|| norm::apply(channels, &affine, activate, from, values));
+                let (first_pixel, first_row) = (read.start, begin * side);
+                let patches = Patches { shape, taps, channels, values, first_pixel, first_row };
+                let rows = (end - begin) * side;
+                let out = &mut out.as_mut_slice()[(image * pixels + first_row) * outputs..][..rows * outputs];
+                self.convolve(rows, &patches, weight, bias.as_slice(), ending, out);
+            }
+        }
+        self.give_strip_back(strip);
         Ok(())
     }
 

@@ -53,28 +53,41 @@ pub(super) fn group_norm(
 ) {
     let pictures = out.chunks_exact_mut(pixels * channels).zip(input.chunks_exact(pixels * channels));
     for (out, input) in pictures {
-        let (factors, offsets) = factors_and_offsets(channels, weight, bias, input);
-        let chunks = out.par_chunks_mut(PIXELS * channels).zip(input.par_chunks(PIXELS * channels));
-        chunks.for_each(|(out, input)| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for (out, input) in out.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
-                        for (((out, x), factor), offset) in
-                            out.iter_mut().zip(input).zip(&factors).zip(&offsets)
-                        {
-                            let y = x * factor + offset;
-                            *out = if activate { silu(y) } else { y };
-                        }
-                    }
-                },
-            );
-        });
+        apply(channels, &factors_and_offsets(channels, weight, bias, input), activate, input, out);
     }
 }
 
+/// Normalises some pixels of a picture, with SiLU if `activate`.
+pub(super) fn apply(
+    channels: usize,
+    (factors, offsets): &(Vec<f32>, Vec<f32>),
+    activate: bool,
+    input: &[f32],
+    out: &mut [f32],
+) {
+    let chunks = out.par_chunks_mut(PIXELS * channels).zip(input.par_chunks(PIXELS * channels));
+    chunks.for_each(|(out, input)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (out, input) in out.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
+                    for (((out, x), factor), offset) in out.iter_mut().zip(input).zip(factors).zip(offsets) {
+                        let y = x * factor + offset;
+                        *out = if activate { silu(y) } else { y };
+                    }
+                }
+            },
+        );
+    });
+}
+
 /// The normalisation of one picture as `x·factor + offset` a channel.
-fn factors_and_offsets(channels: usize, weight: &[f32], bias: &[f32], input: &[f32]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn factors_and_offsets(
+    channels: usize,
+    weight: &[f32],
+    bias: &[f32],
+    input: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
     const EPSILON: f64 = 1e-6;
     let (sums, squares) = channel_sums(channels, input);
     let per_group = channels / GROUPS;
