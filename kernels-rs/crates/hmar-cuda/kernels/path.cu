@@ -198,6 +198,7 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
     auto row_of = [&](int i) { return min(first + i * WARPS, path.rows - 1); };
     uint4 values[AT_ONCE][2];
     uint2 moments[AT_ONCE];
+    // All lanes look until none misses anything: a warp that is not together takes a detour at each shuffle.
     uint32_t largest;
     do {
 #pragma unroll
@@ -212,8 +213,7 @@ __device__ __forceinline__ void normalize(const Path& path, const Place& place, 
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++)
         largest = max(largest, max(largest_of(moments[i]), max(largest_of(values[i][0]), largest_of(values[i][1]))));
-    } while (largest == UNWRITTEN);
-    __syncwarp();
+    } while (__any_sync(0xffffffffu, largest == UNWRITTEN));
     // First the sums of all rows, which do not wait for one another.
     float means[AT_ONCE], factors[AT_ONCE];
 #pragma unroll
@@ -258,7 +258,7 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
   for (int first = warp(); first < path.rows; first += WARPS * AT_ONCE) {
     auto row_of = [&](int i) { return min(first + i * WARPS, path.rows - 1); };
 #pragma unroll 1
-    for (int begin = lane; begin < units; begin += 32 * PARTS) {
+    for (int begin = 0; begin < units; begin += 32 * PARTS) {
       uint4 values[AT_ONCE][PARTS];
       uint32_t largest;
       do {
@@ -267,19 +267,19 @@ __device__ __forceinline__ void copy_rows(const Path& path, const Place& place, 
           const bf16* row = from + row_of(i) * stride;
 #pragma unroll
           for (int j = 0; j < PARTS; j++) {
-            int unit = begin + j * 32;
+            int unit = begin + lane + j * 32;
             values[i][j] = unit < units ? look_at_four(row + unit * 8) : uint4{};
           }
         }
         largest = 0;
 #pragma unroll
         for (int i = 0; i < AT_ONCE * PARTS; i++) largest = max(largest, largest_of(values[i / PARTS][i % PARTS]));
-      } while (largest == UNWRITTEN);
+      } while (__any_sync(0xffffffffu, largest == UNWRITTEN));
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++) {
 #pragma unroll
         for (int j = 0; j < PARTS; j++) {
-          int unit = begin + j * 32;
+          int unit = begin + lane + j * 32;
           if (unit < units) store_shared(place.rows_at(path, HIDDEN) + place.place(row_of(i), unit * 8), values[i][j]);
         }
       }
