@@ -75,6 +75,10 @@ pub fn checks() -> Vec<Check> {
             (338, 1024, 1024),
             (1152, 584, 1024),
         ] {
+            // No residual stream is as wide as a hidden layer.
+            if ending == Ending::GatedResidual && outputs == 4096 {
+                continue;
+            }
             let name = format!("linear {rows}×{inputs} → {outputs}, {ending:?}, rows");
             let run = move |ctx: &Ctx| parity(ctx, Precision::Bf16, ending, rows, inputs, outputs);
             checks.push(Check::new(name, run));
