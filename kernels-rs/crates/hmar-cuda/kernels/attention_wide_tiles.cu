@@ -306,14 +306,14 @@ __device__ __forceinline__ void mix(const TensorMap& weights, const TensorMap& v
 #endif
 
 #define WEIGHTS(groups, threads, keys_of_tile, stages, blocks)                                                        \
-  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_weights_##keys_of_tile(           \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_weights_##keys_of_tile(                     \
       const __grid_constant__ TensorMap queries, const __grid_constant__ TensorMap keys, bf16* weights,               \
       float2* moments, float scale, int rows, int tiles, int heads, int width) {                                      \
     WEIGH(groups, keys_of_tile, stages);                                                                              \
   }
 
 #define VALUES(groups, threads, columns, stages, blocks)                                                              \
-  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_values_##columns(                 \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_values_##columns(                           \
       const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap values, float2* moments,           \
       bf16* out, int rows, int tiles, int heads, int width) {                                                         \
     MIX(groups, columns, stages, columns);                                                                            \

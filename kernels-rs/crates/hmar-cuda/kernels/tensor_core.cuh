@@ -48,6 +48,10 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
   return reinterpret_cast<uint32_t&>(both);
 }
 
+__device__ __forceinline__ float2 unpack(uint32_t both) {
+  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
+}
+
 // 2ˣ within 2 ulp.
 __device__ __forceinline__ float power_of_two_of(float x) {
   float y;

@@ -82,10 +82,6 @@ __device__ __forceinline__ void store_operands(uint32_t tile, const uint32_t (&o
   }
 }
 
-__device__ __forceinline__ float2 unpack(uint32_t both) {
-  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
-}
-
 // The thread's number, asked for anew: what the compiler makes of it before a loop would keep registers through it.
 __device__ __forceinline__ int thread_now() {
   int thread;
