@@ -123,7 +123,8 @@ __device__ __forceinline__ void store_features(const Layer& layer, const float (
   }
 }
 
-// GELU of two numbers times a factor, in e4m3: two bytes. The tanh is right to 2⁻¹¹, far within their rounding.
+// GELU of two numbers times a factor, in e4m3: two bytes. The tanh is right to 2⁻¹¹, which is little beside the rounding of a
+// row's larger numbers.
 __device__ __forceinline__ uint32_t gelu_e4m3(float2 x, float factor) {
   float u = x.x * (0.7978845608f + 0.0356774081f * x.x * x.x), v = x.y * (0.7978845608f + 0.0356774081f * x.y * x.y);
   uint32_t both;

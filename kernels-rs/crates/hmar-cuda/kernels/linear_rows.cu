@@ -78,13 +78,6 @@ __device__ __forceinline__ float gelu(float x) {
   return __fdividef(x, 1.0f + __expf(x * (-1.5957691216f - 0.0713548162726f * x * x)));
 }
 
-// Rows and columns of an 8×8 matrix change places; a lane holds two neighbours of row lane / 4.
-__device__ __forceinline__ uint32_t transpose(uint32_t both) {
-  uint32_t transposed;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(both));
-  return transposed;
-}
-
 // Eights of rows that are ended together: what they are added to is loaded at once.
 constexpr int TOGETHER = 4;
 
@@ -281,7 +274,7 @@ struct Block {
 #pragma unroll
     for (int k = 0; k < TOGETHER * 2; k++) {
       const float* x = &results[k / 2][k % 2 * 2];
-      both[k / 2][k % 2] = transpose(pack(x[0], x[1]));
+      both[k / 2][k % 2] = transposed(pack(x[0], x[1]));
     }
 #pragma unroll
     for (int k = 0; k < TOGETHER * 2; k++) {
