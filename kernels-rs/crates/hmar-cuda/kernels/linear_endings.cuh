@@ -2,11 +2,10 @@
 #pragma once
 
 #include "e4m3.cuh"
+#include "ending.cuh"
 #include "turns.cuh"
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-enum Ending { FEATURES, GELU, FLOAT32, GATED, GELU_E4M3 };
 
 struct Layer {
   const float* bias;

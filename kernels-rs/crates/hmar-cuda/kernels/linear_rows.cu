@@ -1,9 +1,8 @@
 // Products of tens to hundreds of rows on Hopper, with the endings of linear layers. Their time is that of bringing the
 // weights, and of beginning and ending: so weights are asked for before the kernel before this one is done, few outputs'
 // depth is shared by a cluster's blocks, and their sums go straight to the block that ends them.
+#include "ending.cuh"
 #include "row_products.cuh"
-
-enum Ending { FEATURES, GELU, FLOAT32, GATED };
 
 struct Layer {
   const float* bias;
