@@ -147,7 +147,7 @@ struct Block {
       uint64_t first = operand(weights.wait()), second = operand(rows.wait());
       begin_products();
 #pragma unroll
-      for (int k = 0; k < DEPTH / 16; k++) multiply_rows(sums, first + k * 2, second + k * 2, (step - begin) | k);
+      for (int k = 0; k < DEPTH / 16; k++) multiply_group(sums, first + k * 2, second + k * 2, (step - begin) | k);
       commit_products();
       if (recycles) {
         // All but these are done: what they read may be overwritten.
