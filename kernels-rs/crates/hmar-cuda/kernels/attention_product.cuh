@@ -61,19 +61,6 @@ __device__ __forceinline__ uint64_t whole_operand(uint32_t first_word) {
   return (uint64_t)(1u << 30 | 1024u >> 4) << 32 | first_word;
 }
 
-// Whether the barrier's phase of this parity is over.
-__device__ __forceinline__ bool is_over(uint32_t barrier, uint32_t parity) {
-  uint32_t over;
-  asm volatile(
-      "{.reg .pred p;"
-      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;"
-      "selp.u32 %0, 1, 0, p;}"
-      : "=r"(over)
-      : "r"(barrier), "r"(parity)
-      : "memory");
-  return over;
-}
-
 // What this thread wrote is seen by the tensor cores and the copy engine after the next barrier.
 __device__ __forceinline__ void show_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

@@ -2,6 +2,7 @@
 // values. A head of 640 does not fit beside its results in one multiprocessor, so the weights go through memory, which
 // is the L2 cache: bfloat16, relative to the largest score of a tile of keys, which is kept beside them with the tile's
 // sum.
+#include "tile_products.cuh"
 #include "turns.cuh"
 
 // Of a launch: `heads` of a number of `sequences`, all rows of which are queries and keys.
@@ -17,39 +18,6 @@ struct Attention {
 
 // Rows of a group of four warps.
 constexpr int GROUP_ROWS = 64;
-
-#define FOUR(i) "+f"(sums[i][0]), "+f"(sums[i][1]), "+f"(sums[i][2]), "+f"(sums[i][3])
-
-// `sums = a · bᵀ`, or `+=` where `add` is not 0: 64 rows by 64 or 128 columns, 16 deep. Where b is `TRANSPOSED`, its
-// rows of 128 bytes lie along the depth.
-template <int TRANSPOSED>
-__device__ __forceinline__ void multiply_tiles(float (&sums)[8][4], uint64_t a, uint64_t b, int add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %34, 0;"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-      "}, %32, %33, p, 1, 1, 0, %35;}"
-      : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6), FOUR(7)
-      : "l"(a), "l"(b), "r"(add), "n"(TRANSPOSED));
-}
-
-template <int TRANSPOSED>
-__device__ __forceinline__ void multiply_tiles(float (&sums)[16][4], uint64_t a, uint64_t b, int add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %66, 0;"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-      "}, %64, %65, p, 1, 1, 0, %67;}"
-      : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6), FOUR(7), FOUR(8), FOUR(9), FOUR(10),
-        FOUR(11), FOUR(12), FOUR(13), FOUR(14), FOUR(15)
-      : "l"(a), "l"(b), "r"(add), "n"(TRANSPOSED));
-}
-
-#undef FOUR
 
 // An operand whose rows of 128 bytes lie along the depth; its next 64 columns lie `next` bytes further.
 __device__ __forceinline__ uint64_t transposed_operand(uint32_t address, uint32_t next) {
@@ -93,7 +61,7 @@ struct Ring {
   }
 
   // A group's products of a step.
-  template <int TRANSPOSED>
+  template <bool TRANSPOSED>
   __device__ __forceinline__ void multiply(float (&sums)[TILES][4], const Place<STAGES>& at, int group, int add) const {
     wait_at(full(at.slot), at.parity);
     uint64_t rows = operand(left(at.slot) + group * GROUP_ROWS * ROW_BYTES);
@@ -101,7 +69,7 @@ struct Ring {
     begin_products();
 #pragma unroll
     for (int k = 0; k < DEPTH / 16; k++)
-      multiply_tiles<TRANSPOSED>(sums, rows + k * 2, columns + k * (TRANSPOSED ? 16 * ROW_BYTES / 16 : 2), add | k);
+      multiply_tiles<false, TRANSPOSED>(sums, rows + k * 2, columns + k * (TRANSPOSED ? 16 * ROW_BYTES / 16 : 2), add | k);
     commit_products();
   }
 
@@ -118,14 +86,9 @@ __device__ __forceinline__ void hold(float (&sums)[TILES][4]) {
   for (int i = 0; i < TILES * 4; i++) asm volatile("" : "+f"(sums[i / 4][i % 4])::"memory");
 }
 
-__device__ __forceinline__ float quad_max(float x) {
+__device__ __forceinline__ float row_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
   return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-
-__device__ __forceinline__ float quad_sum(float x) {
-  x += __shfl_xor_sync(0xffffffffu, x, 1);
-  return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
 // A lane's numbers of a row, `sums[…][first]` and the next, to the row: 16 bytes a lane.
@@ -169,7 +132,7 @@ __device__ __forceinline__ void weigh(const TensorMap& queries, const TensorMap&
   hold(sums);
   Place<STAGES> at;
   for (int step = 0, before = 0; step < steps; step++) {
-    ring.template multiply<0>(sums, at, group, step);
+    ring.template multiply<false>(sums, at, group, step);
     wait_for_products<1>();
     if (step > 0) ring.leave(before);
     before = at.slot;
@@ -190,7 +153,7 @@ __device__ __forceinline__ void weigh(const TensorMap& queries, const TensorMap&
         largest = fmaxf(largest, sums[tile][i]);
       }
     }
-    largest = quad_max(largest);
+    largest = row_max(largest);
 #pragma unroll
     for (int tile = 0; tile < Ring::TILES; tile++) {
 #pragma unroll
@@ -199,7 +162,7 @@ __device__ __forceinline__ void weigh(const TensorMap& queries, const TensorMap&
         sum += sums[tile][i];
       }
     }
-    sum = quad_sum(sum);
+    sum = row_sum(sum);
     bool there = row < attention.rows;
     size_t at_row = (size_t)blockIdx.z * attention.rows + row;
     store_row(attention.weights + at_row * attention.tiles * KEYS + first_key, sums, first, there);
@@ -221,8 +184,8 @@ struct Shift {
       sum = sum * power_of_two_of(before - largest) + both.y * power_of_two_of(both.x - largest);
     }
     float own = largest;
-    largest = quad_max(largest);
-    sum = quad_sum(sum > 0 ? sum * power_of_two_of(own - largest) : 0);
+    largest = row_max(largest);
+    sum = row_sum(sum > 0 ? sum * power_of_two_of(own - largest) : 0);
   }
 
   __device__ __forceinline__ float of(int tile) const { return power_of_two_of(moments[tile].x - largest); }
@@ -270,7 +233,7 @@ __device__ __forceinline__ void mix(const TensorMap& weights, const TensorMap& v
     int stages[STEPS];
 #pragma unroll
     for (int step = 0; step < STEPS; step++) {
-      ring.template multiply<1>(sums, at, group, step);
+      ring.template multiply<true>(sums, at, group, step);
       stages[step] = at.slot;
       at.advance();
     }
@@ -306,14 +269,14 @@ __device__ __forceinline__ void mix(const TensorMap& weights, const TensorMap& v
 #endif
 
 #define WEIGHTS(groups, threads, keys_of_tile, stages, blocks)                                                        \
-  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_weights_##keys_of_tile(           \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_weights_##keys_of_tile(                     \
       const __grid_constant__ TensorMap queries, const __grid_constant__ TensorMap keys, bf16* weights,               \
       float2* moments, float scale, int rows, int tiles, int heads, int width) {                                      \
     WEIGH(groups, keys_of_tile, stages);                                                                              \
   }
 
 #define VALUES(groups, threads, columns, stages, blocks)                                                              \
-  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_values_##columns(                 \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) attention_values_##columns(                           \
       const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap values, float2* moments,           \
       bf16* out, int rows, int tiles, int heads, int width) {                                                         \
     MIX(groups, columns, stages, columns);                                                                            \

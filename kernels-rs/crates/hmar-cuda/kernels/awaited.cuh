@@ -33,8 +33,6 @@ __device__ __forceinline__ void hand_over(void* to, uint32_t x) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(x) : "memory");
 }
 
-__device__ __forceinline__ void hand_over(void* to, float x) { hand_over(to, __float_as_uint(x)); }
-
 __device__ __forceinline__ void hand_over(void* to, uint2 x) {
   asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(x.x), "r"(x.y) : "memory");
 }

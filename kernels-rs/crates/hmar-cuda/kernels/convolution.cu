@@ -89,9 +89,10 @@ struct Finish {
 #define CONVOLUTION(multiply, outputs, rows, warps_o, warps_r, stages)                                                \
   extern "C" __global__ void __launch_bounds__(warps_o* warps_r * 32) convolution_##outputs##x##rows##_bf16(          \
       const bf16* values, const bf16* weight, const float* bias, const bf16* residual, bf16* out, int first,          \
-      int row_count, int held, int side, int out_side, int channels, int taps, int walk, int output_count, int cluster) {                      \
-    Picture picture = {values, first + row_count, held, side, out_side, channels, taps, walk};                                      \
-    Patches<rows, warps_o * warps_r * 32> patches(picture, first + blockIdx.y * rows);                                        \
+      int row_count, int held, int side, int out_side, int channels, int taps, int walk, int output_count,            \
+      int cluster) {                                                                                                  \
+    Picture picture = {values, first + row_count, held, side, out_side, channels, taps, walk};                        \
+    Patches<rows, warps_o * warps_r * 32> patches(picture, first + blockIdx.y * rows);                                \
     multiply<outputs, rows, warps_o, warps_r, stages>(                                                                \
         {weight, row_count, taps * channels, output_count, cluster},                                                  \
         [&](bf16* tile, int, int first) { patches.start(tile, first); }, Finish{bias, residual, out, output_count});  \

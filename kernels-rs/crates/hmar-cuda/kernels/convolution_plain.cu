@@ -41,8 +41,8 @@ __device__ void convolve(const T* __restrict__ input, const T* __restrict__ weig
 #define CONVOLUTION(name, type)                                                                                       \
   extern "C" __global__ void __launch_bounds__(256) convolution_plain_##name(                                         \
       const type* input, const type* weight, const float* bias, const type* residual, type* out, int first, int rows, \
-      int held, int side, int out_side, int channels, int taps, int walk, int outputs) {                   \
-    convolve(input, weight, bias, residual, out, first, rows, held, side, out_side, channels, taps, walk, outputs); \
+      int held, int side, int out_side, int channels, int taps, int walk, int outputs) {                              \
+    convolve(input, weight, bias, residual, out, first, rows, held, side, out_side, channels, taps, walk, outputs);   \
   }
 
 CONVOLUTION(f32, float)

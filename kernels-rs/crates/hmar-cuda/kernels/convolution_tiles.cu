@@ -419,7 +419,7 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
 // Other GPUs never launch these.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define CONVOLVE(width, input_slots, weight_slots)                                                                     \
-  convolve<width, input_slots, weight_slots>(pictures, weights, {bias, residual, out, sums, first, end, first_image,    \
+  convolve<width, input_slots, weight_slots>(pictures, weights, {bias, residual, out, sums, first, end, first_image,   \
                                                                  first_row, side, channels, outputs, kernel, packed})
 #else
 #define CONVOLVE(...)
@@ -429,7 +429,7 @@ __device__ __forceinline__ void convolve(const TensorMap& pictures, const Tensor
   extern "C" __global__ void __launch_bounds__(384, 1) convolution_tiles_##width(                                      \
       const __grid_constant__ TensorMap pictures, const __grid_constant__ TensorMap weights, const float* bias,        \
       const bf16* residual, bf16* out, float2* sums, int first, int end, int first_image, int first_row, int side,     \
-      int channels, int outputs, int kernel, int packed) {                                                                                                    \
+      int channels, int outputs, int kernel, int packed) {                                                             \
     CONVOLVE(width, input_slots, weight_slots);                                                                        \
   }
 

@@ -66,14 +66,6 @@ __device__ __forceinline__ void store_at_block(uint32_t to, float4 x, uint32_t b
       : "memory");
 }
 
-// Stores eight bytes likewise.
-__device__ __forceinline__ void store_at_block(uint32_t to, float2 x, uint32_t barrier) {
-  asm volatile(
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(to), "f"(x.x), "f"(x.y),
-      "r"(barrier)
-      : "memory");
-}
-
 // Stores 16 bytes here, and loads them.
 __device__ __forceinline__ void store_here(uint32_t to, float4 x) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");

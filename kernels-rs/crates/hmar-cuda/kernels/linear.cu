@@ -1,7 +1,7 @@
 // Linear layers in bfloat16 (3): `out[row][output] = Σ input[row][k] · weight[output][k] + bias`, four ways to end.
+#include "ending.cuh"
+#include "gelu.cuh"
 #include "product.cuh"
-
-enum Ending : int { FEATURES = 0, GELU = 1, FLOAT32 = 2, GATED_RESIDUAL = 3 };
 
 struct Layer {
   const float* bias;
@@ -11,10 +11,6 @@ struct Layer {
   int outputs, ending, gate_stride, per_sequence;
 };
 
-__device__ __forceinline__ float gelu(float x) {
-  return __fdividef(x, 1.0f + __expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
-}
-
 // A pair of neighbouring outputs of a row.
 __device__ __forceinline__ void finish(const Layer& layer, int row, int output, float x, float y) {
   x += layer.bias[output];
@@ -22,7 +18,7 @@ __device__ __forceinline__ void finish(const Layer& layer, int row, int output, 
   size_t at = (size_t)row * layer.outputs + output;
   if (layer.ending == FLOAT32) {
     *reinterpret_cast<float2*>(static_cast<float*>(layer.out) + at) = {x, y};
-  } else if (layer.ending == GATED_RESIDUAL) {
+  } else if (layer.ending == GATED) {
     const float* gate = layer.gates + (size_t)layer.slots[row / layer.per_sequence] * layer.gate_stride + output;
     float2* residual = reinterpret_cast<float2*>(static_cast<float*>(layer.out) + at);
     float2 before = *residual;

@@ -2,11 +2,10 @@
 #pragma once
 
 #include "e4m3.cuh"
+#include "ending.cuh"
 #include "turns.cuh"
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-enum Ending { FEATURES, GELU, FLOAT32, GATED, GELU_E4M3 };
 
 struct Layer {
   const float* bias;
@@ -123,7 +122,8 @@ __device__ __forceinline__ void store_features(const Layer& layer, const float (
   }
 }
 
-// GELU of two numbers times a factor, in e4m3: two bytes. The tanh is right to 2⁻¹¹, far within their rounding.
+// GELU of two numbers times a factor, in e4m3: two bytes. The tanh is right to 2⁻¹¹, which is little beside the rounding of a
+// row's larger numbers.
 __device__ __forceinline__ uint32_t gelu_e4m3(float2 x, float factor) {
   float u = x.x * (0.7978845608f + 0.0356774081f * x.x * x.x), v = x.y * (0.7978845608f + 0.0356774081f * x.y * x.y);
   uint32_t both;

@@ -1,9 +1,8 @@
 // Linear layers of any size in float32 arithmetic: 32×32 results a block, a thread four of them.
 #include "common.cuh"
+#include "ending.cuh"
 
 constexpr int SIDE = 32;
-
-enum Ending : int { FEATURES = 0, GELU = 1, FLOAT32 = 2, GATED_RESIDUAL = 3 };
 
 template <typename T>
 __device__ void multiply(const T* __restrict__ input, const T* __restrict__ weight, const float* __restrict__ bias,
@@ -37,7 +36,7 @@ __device__ void multiply(const T* __restrict__ input, const T* __restrict__ weig
     size_t at = (size_t)row * outputs + output;
     if (ending == FLOAT32) {
       static_cast<float*>(out)[at] = x;
-    } else if (ending == GATED_RESIDUAL) {
+    } else if (ending == GATED) {
       static_cast<float*>(out)[at] += gates[(size_t)slots[row / per_sequence] * gate_stride + output] * x;
     } else {
       if (ending == GELU) x = x / (1.0f + expf(-1.5957691216f * (x + 0.044715f * x * x * x)));

@@ -1,9 +1,8 @@
 // Products of tens to hundreds of rows on Hopper, with the endings of linear layers. Their time is that of bringing the
 // weights, and of beginning and ending: so weights are asked for before the kernel before this one is done, few outputs'
 // depth is shared by a cluster's blocks, and their sums go straight to the block that ends them.
+#include "ending.cuh"
 #include "row_products.cuh"
-
-enum Ending { FEATURES, GELU, FLOAT32, GATED };
 
 struct Layer {
   const float* bias;
@@ -78,13 +77,6 @@ __device__ __forceinline__ float gelu(float x) {
   return __fdividef(x, 1.0f + __expf(x * (-1.5957691216f - 0.0713548162726f * x * x)));
 }
 
-// Rows and columns of an 8×8 matrix change places; a lane holds two neighbours of row lane / 4.
-__device__ __forceinline__ uint32_t transpose(uint32_t both) {
-  uint32_t transposed;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(both));
-  return transposed;
-}
-
 // Eights of rows that are ended together: what they are added to is loaded at once.
 constexpr int TOGETHER = 4;
 
@@ -155,7 +147,7 @@ struct Block {
       uint64_t first = operand(weights.wait()), second = operand(rows.wait());
       begin_products();
 #pragma unroll
-      for (int k = 0; k < DEPTH / 16; k++) multiply_rows(sums, first + k * 2, second + k * 2, (step - begin) | k);
+      for (int k = 0; k < DEPTH / 16; k++) multiply_group(sums, first + k * 2, second + k * 2, (step - begin) | k);
       commit_products();
       if (recycles) {
         // All but these are done: what they read may be overwritten.
@@ -281,7 +273,7 @@ struct Block {
 #pragma unroll
     for (int k = 0; k < TOGETHER * 2; k++) {
       const float* x = &results[k / 2][k % 2 * 2];
-      both[k / 2][k % 2] = transpose(pack(x[0], x[1]));
+      both[k / 2][k % 2] = transposed(pack(x[0], x[1]));
     }
 #pragma unroll
     for (int k = 0; k < TOGETHER * 2; k++) {

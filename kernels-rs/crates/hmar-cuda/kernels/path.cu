@@ -4,6 +4,7 @@
 // A cluster makes tiles of 64 outputs for all rows. Each of its eight blocks sums an eighth of the depth, so that it needs
 // an eighth of the rows' numbers, and ends an eighth of the rows: it gets all eight parts of their sums from shared memory to
 // shared memory, adds them in order, and hands the results over (`awaited.cuh`) to whoever needs them.
+#include "gelu.cuh"
 #include "path_attention.cuh"
 #include "warpgroup.cuh"
 #include "weight_stream.cuh"
@@ -411,10 +412,6 @@ __device__ __forceinline__ void hand_over_residual(float* to, float2* moments, b
   sum /= TILE_OUTPUTS;
   if (there && lane() < 2)
     hand_over(moments, uint2{__float_as_uint(about + sum), __float_as_uint(fmaxf(squares - TILE_OUTPUTS * sum * sum, 0))});
-}
-
-__device__ __forceinline__ float gelu(float x) {
-  return __fdividef(x, 1.0f + __expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
 }
 
 // How a lane's sums end: what is added, what they are multiplied with after, and where they go.

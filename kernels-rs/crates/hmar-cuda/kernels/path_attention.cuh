@@ -50,13 +50,6 @@ __device__ __forceinline__ float inverse_norm(float first, float second, int row
   return fminf(rsqrtf(row % 2 ? odd : even), 1e12f);
 }
 
-// An 8×8 tile of which every lane holds two neighbours of a row, transposed.
-__device__ __forceinline__ uint32_t transposed(uint32_t tile) {
-  uint32_t other;
-  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(other) : "r"(tile));
-  return other;
-}
-
 // Queries from `first` to `end`, EIGHTS times eight at most, of a head, which see those keys from `first_key` to `last_key`
 // that are of their `sequence`. `rows` is the head's part of [rows, `stride`]: queries, `width` further keys, then values.
 // `store` gets eight neighbouring results of a row at a time. Keys come by as many as there are queries; if that is ONCE,

@@ -1,4 +1,5 @@
 // Hopper's products of 64 outputs by tens to hundreds of rows, 16 deep: weights are the first operand, rows the second.
+// Those of 32 rows are among the ones of warpgroup.cuh.
 #pragma once
 
 #include "warpgroup.cuh"
@@ -9,7 +10,7 @@
 
 // `sums = weights · rowsᵀ`, or `+=` where `add` is not 0. Warp w of the group holds outputs 16·w …, of which a lane has
 // lane/4 and lane/4 + 8, of every eight rows 2·(lane%4) and the next.
-__device__ __forceinline__ void multiply_rows(float (&sums)[3][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[3][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %14, 0;"
       "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {"
@@ -19,17 +20,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[3][4], uint64_t weig
       : "l"(weights), "l"(rows), "r"(add));
 }
 
-__device__ __forceinline__ void multiply_rows(float (&sums)[4][4], uint64_t weights, uint64_t rows, int add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %18, 0;"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
-      "}, %16, %17, p, 1, 1, 0, 0;}"
-      : FOUR(0), FOUR(1), FOUR(2), FOUR(3)
-      : "l"(weights), "l"(rows), "r"(add));
-}
-
-__device__ __forceinline__ void multiply_rows(float (&sums)[7][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[7][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %30, 0;"
       "wgmma.mma_async.sync.aligned.m64n56k16.f32.bf16.bf16 {"
@@ -41,7 +32,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[7][4], uint64_t weig
       : "l"(weights), "l"(rows), "r"(add));
 }
 
-__device__ __forceinline__ void multiply_rows(float (&sums)[9][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[9][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %38, 0;"
       "wgmma.mma_async.sync.aligned.m64n72k16.f32.bf16.bf16 {"
@@ -54,7 +45,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[9][4], uint64_t weig
       : "l"(weights), "l"(rows), "r"(add));
 }
 
-__device__ __forceinline__ void multiply_rows(float (&sums)[13][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[13][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %54, 0;"
       "wgmma.mma_async.sync.aligned.m64n104k16.f32.bf16.bf16 {"
@@ -69,7 +60,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[13][4], uint64_t wei
       : "l"(weights), "l"(rows), "r"(add));
 }
 
-__device__ __forceinline__ void multiply_rows(float (&sums)[16][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[16][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %66, 0;"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
@@ -85,7 +76,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[16][4], uint64_t wei
       : "l"(weights), "l"(rows), "r"(add));
 }
 
-__device__ __forceinline__ void multiply_rows(float (&sums)[22][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[22][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %90, 0;"
       "wgmma.mma_async.sync.aligned.m64n176k16.f32.bf16.bf16 {"
@@ -104,7 +95,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[22][4], uint64_t wei
       : "l"(weights), "l"(rows), "r"(add));
 }
 
-__device__ __forceinline__ void multiply_rows(float (&sums)[26][4], uint64_t weights, uint64_t rows, int add) {
+__device__ __forceinline__ void multiply_group(float (&sums)[26][4], uint64_t weights, uint64_t rows, int add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %106, 0;"
       "wgmma.mma_async.sync.aligned.m64n208k16.f32.bf16.bf16 {"

@@ -48,6 +48,17 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
   return reinterpret_cast<uint32_t&>(both);
 }
 
+__device__ __forceinline__ float2 unpack(uint32_t both) {
+  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
+}
+
+// An 8×8 tile of which every lane holds two neighbours of a row, transposed.
+__device__ __forceinline__ uint32_t transposed(uint32_t tile) {
+  uint32_t other;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(other) : "r"(tile));
+  return other;
+}
+
 // 2ˣ within 2 ulp.
 __device__ __forceinline__ float power_of_two_of(float x) {
   float y;

@@ -1,5 +1,5 @@
-// Hopper's products of 64×64 tiles, 16 deep at a time, with either operand as it lies or transposed, the first also from
-// registers; and how results become operands.
+// Hopper's products of 64×64 and 64×128 tiles, 16 deep at a time, with either operand as it lies or transposed, the first
+// also from registers; and how results become operands.
 #pragma once
 
 #include "warpgroup.cuh"
@@ -34,7 +34,22 @@ __device__ __forceinline__ void multiply_tiles(TileSums& sums, uint64_t a, uint6
       : "l"(a), "l"(b), "r"(add), "n"(TRANSPOSED_A), "n"(TRANSPOSED_B));
 }
 
-// The same with `a` in registers.
+// The same of a tile of 128 columns.
+template <bool TRANSPOSED_A, bool TRANSPOSED_B>
+__device__ __forceinline__ void multiply_tiles(float (&sums)[16][4], uint64_t a, uint64_t b, int add) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, %66, 0;"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+      "}, %64, %65, p, 1, 1, %67, %68;}"
+      : SUMS, FOUR(8), FOUR(9), FOUR(10), FOUR(11), FOUR(12), FOUR(13), FOUR(14), FOUR(15)
+      : "l"(a), "l"(b), "r"(add), "n"(TRANSPOSED_A), "n"(TRANSPOSED_B));
+}
+
+// 64 columns again, with `a` in registers.
 template <bool TRANSPOSED_B>
 __device__ __forceinline__ void multiply_tiles(TileSums& sums, const uint32_t (&a)[4], uint64_t b, int add) {
   asm volatile(
@@ -80,10 +95,6 @@ __device__ __forceinline__ void store_operands(uint32_t tile, const uint32_t (&o
                  "r"(operands[k][0]), "r"(operands[k][1]), "r"(operands[k][2]), "r"(operands[k][3])
                  : "memory");
   }
-}
-
-__device__ __forceinline__ float2 unpack(uint32_t both) {
-  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
 }
 
 // The thread's number, asked for anew: what the compiler makes of it before a loop would keep registers through it.

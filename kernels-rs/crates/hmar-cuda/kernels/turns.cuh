@@ -46,10 +46,6 @@ __device__ __forceinline__ void hold(float (&sums)[2][TILES][4]) {
     asm volatile("" : "+f"(sums[i / (TILES * 4)][i / 4 % TILES][i % 4])::"memory");
 }
 
-__device__ __forceinline__ float2 unpack(uint32_t both) {
-  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
-}
-
 // Word k of a lane goes to lane k of its four, as that lane's word of the giver's number.
 __device__ __forceinline__ void transpose(uint32_t (&words)[4]) {
   bool odd = threadIdx.x & 1, high = threadIdx.x & 2;

@@ -291,7 +291,6 @@ impl Launch<'_> {
     }
 
     /// Blocks of a cluster along x. Needs compute capability 9.0.
-    #[allow(dead_code, reason = "kernels for Hopper use it")]
     pub(crate) fn cluster(mut self, blocks: usize) -> Self {
         self.cluster = blocks;
         self
@@ -299,7 +298,6 @@ impl Launch<'_> {
 
     /// Lets the kernel start while the one before it still runs: it must call `wait_for_earlier()` before it reads
     /// or writes what another kernel wrote or reads. Ignored before compute capability 9.0.
-    #[allow(dead_code, reason = "kernels for Hopper use it")]
     pub(crate) fn overlapping(mut self) -> Self {
         self.overlaps = true;
         self

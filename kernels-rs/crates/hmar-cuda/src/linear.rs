@@ -207,6 +207,16 @@ impl Parts {
     }
 }
 
+/// How our products end; the kernels' `Ending`.
+#[derive(Clone, Copy)]
+enum KernelEnding {
+    Features,
+    Gelu,
+    Float32,
+    Gated,
+    GeluE4m3,
+}
+
 /// The arguments from the output on.
 fn ending<'a>(
     launch: Launch<'a>,
@@ -216,28 +226,34 @@ fn ending<'a>(
 ) -> Launch<'a> {
     let MatrixShape { outputs, inputs, .. } = weight.shape();
     let none = None::<&Place>;
-    let sizes =
-        |launch: Launch<'a>, ending: i32| launch.count(rows).count(inputs).count(outputs).value(ending);
+    let sizes = |launch: Launch<'a>, ending: KernelEnding| {
+        launch.count(rows).count(inputs).count(outputs).value(ending as i32)
+    };
     match out {
         LinearOutput::Features(out) => {
             out.hold(Held::Features);
             let launch = launch.write(out).read_optional(none).read_optional(none);
-            sizes(launch, 0).count(0).count(1)
+            sizes(launch, KernelEnding::Features).count(0).count(1)
         }
         LinearOutput::Gelu(LayerInput { features, .. }) => {
             let e4m3 = weight.elements() == Elements::E4m3;
-            features.hold(if e4m3 { Held::E4m3 { rows, norms: false } } else { Held::Features });
+            let (held, ending) = if e4m3 {
+                (Held::E4m3 { rows, norms: false }, KernelEnding::GeluE4m3)
+            } else {
+                (Held::Features, KernelEnding::Gelu)
+            };
+            features.hold(held);
             let launch = launch.write(features).read_optional(none).read_optional(none);
-            sizes(launch, if e4m3 { 4 } else { 1 }).count(0).count(1)
+            sizes(launch, ending).count(0).count(1)
         }
         LinearOutput::Float32(out) => {
             let launch = launch.write(out).read_optional(none).read_optional(none);
-            sizes(launch, 2).count(0).count(1)
+            sizes(launch, KernelEnding::Float32).count(0).count(1)
         }
         LinearOutput::GatedResidual { residual, gate, rows, .. } => {
             let gates = gate.table.at(gate.offset * size_of::<f32>());
             let launch = launch.write(residual).read(&gates).read(rows.slots);
-            sizes(launch, 3).count(gate.stride).count(rows.per_sequence)
+            sizes(launch, KernelEnding::Gated).count(gate.stride).count(rows.per_sequence)
         }
     }
 }

@@ -103,7 +103,8 @@ pub fn checks() -> Vec<Check> {
             })
         })
     });
-    checks.chain(unplanned).chain(timed).collect()
+    let by_parts = Check::new("attention by parts as of each sequence alone", by_parts);
+    checks.chain(unplanned).chain([by_parts]).chain(timed).collect()
 }
 
 /// A case's inputs on the GPU.
@@ -196,6 +197,27 @@ fn parity(gpu: &CudaBackend, case: &Case) -> Result<Outcome> {
     // In float32 the plain one has no error of its own: sums of so many terms have.
     let sums = f64::from(f32::EPSILON) * (case.rows + case.head_width) as f64;
     Ok(Outcome::new(found_error, 2.0 * of_plain + (rounding(precision) + sums) * largest))
+}
+
+/// The weights of these sequences have no room together: what they get is what each gets alone, to the bit.
+fn by_parts(ctx: &Ctx) -> Result<Outcome> {
+    let gpu = ctx.gpu(Precision::Bf16);
+    let all = Case::whole(3, 2900, 1, 128, false);
+    let attended = |case: &Case, inputs: &Inputs| {
+        let length = case.sequences * case.rows * case.head_width;
+        let mut out = poisoned_features(gpu, length)?;
+        OnGpu::new(gpu, case, inputs)?.attend(&mut out)?;
+        widened(gpu, &out, length)
+    };
+    let inputs = inputs(&all, Precision::Bf16);
+    let together = attended(&all, &inputs)?;
+    let mut different = 0;
+    for (qkv, together) in inputs.qkv.chunks(inputs.qkv.len() / 3).zip(together.chunks(together.len() / 3)) {
+        let inputs = Inputs { qkv: qkv.to_vec(), factors: inputs.factors.clone() };
+        let alone = attended(&Case { sequences: 1, ..all.clone() }, &inputs)?;
+        different += alone.iter().zip(together).filter(|(x, y)| x.to_bits() != y.to_bits()).count();
+    }
+    Ok(Outcome::new(different as f64, 0.0))
 }
 
 /// In float64; `round` is applied to queries and keys after their normalisation, to weights and to the result.
