@@ -10,11 +10,12 @@ use hmar_error::Result;
 use hmar_ops::Precision;
 use serde_json::{Value, json};
 
-use crate::bench::{Loaded, config_of, median};
+use crate::arithmetic::load_options;
+use crate::bench::{Loaded, median};
 use crate::floor;
-use crate::goldens::load_options;
 use crate::options::Options;
 use crate::part::{Part, PartResult, World};
+use crate::released::config_of;
 
 /// Generations of each that are measured at most, and seconds after which no further pair begins.
 const REPEATS: usize = 15;

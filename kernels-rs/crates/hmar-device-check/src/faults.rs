@@ -6,10 +6,11 @@ use hmar_engine::{Cancel, Session};
 use hmar_error::{Code, Result};
 use hmar_ops::{Backend, Precision};
 
-use crate::bench::{Loaded, config_of};
+use crate::arithmetic::load_options;
+use crate::bench::Loaded;
 use crate::check::{Random, downloaded, uploaded};
-use crate::goldens::load_options;
 use crate::part::{Part, PartResult, World};
+use crate::released::config_of;
 
 /// The parts.
 pub fn parts() -> Vec<Part> {

@@ -109,7 +109,7 @@ pub fn decoder(config: &TokenizerConfig, side: usize, images: usize) -> Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{config, default_plan};
+    use crate::released::{config, default_plan};
 
     /// The project's own estimates.
     #[test]

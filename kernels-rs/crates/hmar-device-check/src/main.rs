@@ -1,5 +1,6 @@
 //! Holds a GPU to the CPU, to the goldens, to its faults and to its own floor. See [`options::USAGE`].
 
+mod arithmetic;
 mod bench;
 mod check;
 mod compare;
@@ -9,6 +10,7 @@ mod goldens;
 mod options;
 mod parity;
 mod part;
+mod released;
 mod report;
 mod runner;
 mod segments;

@@ -8,10 +8,10 @@ use hmar_error::Result;
 use hmar_ops::sampling::TokenSampling;
 use serde_json::json;
 
-use super::Arithmetic;
 use super::tiny::{self, Shapes};
-use crate::bench;
+use crate::arithmetic::Arithmetic;
 use crate::part::{Part, PartResult, World};
+use crate::released;
 
 /// The parts.
 pub fn parts() -> Vec<Part> {
@@ -23,7 +23,7 @@ pub fn parts() -> Vec<Part> {
         }),
         Part::new("goldens/synthetic/at any batch size", 300, |world| {
             let config = ModelConfig::released(16, Layout::Combined);
-            let plan = bench::default_plan(&config);
+            let plan = released::default_plan(&config);
             at_any_batch_size(&synthetic(world, config)?, &plan, 10)
         }),
     ]

@@ -12,10 +12,11 @@ use hmar_ops::{Backend, CpuBackend, Precision};
 use serde_json::json;
 
 use super::golden::{Distance, LOGITS};
-use super::{gpu, load_options};
-use crate::bench::{config, default_plan, request};
+use super::gpu;
+use crate::arithmetic::load_options;
 use crate::check::{PRECISIONS, Random};
 use crate::part::{Part, PartResult, World};
+use crate::released::{config, default_plan, request};
 
 /// ‖error‖ / ‖logits‖ allowed in bfloat16, as for the goldens.
 const LOGITS_BF16: f64 = 2e-2;

@@ -12,7 +12,8 @@ use hmar_ops::sampling::TokenSampling;
 use serde_json::json;
 
 use super::tiny::plan;
-use super::{gpu, load_options, open};
+use super::{gpu, open};
+use crate::arithmetic::load_options;
 use crate::check::PRECISIONS;
 use crate::part::{Part, PartResult, World};
 

@@ -8,7 +8,8 @@ use hmar_ops::Precision;
 use serde_json::json;
 
 use super::golden::*;
-use super::{gpu, load_options, open};
+use super::{gpu, open};
+use crate::arithmetic::load_options;
 use crate::check::PRECISIONS;
 use crate::part::{Part, PartResult, World};
 

@@ -14,7 +14,8 @@ use hmar_ops::sampling::TokenSampling;
 use serde_json::json;
 
 use super::golden::*;
-use super::{Arithmetic, open};
+use super::open;
+use crate::arithmetic::Arithmetic;
 use crate::check::PRECISIONS;
 use crate::part::{Part, PartResult, World};
 
