@@ -1,5 +1,7 @@
 //! Holds a GPU to the CPU, to the goldens, to its faults and to its own floor. See [`options::USAGE`].
 
+#![forbid(unsafe_code)]
+
 mod arithmetic;
 mod bench;
 mod check;

@@ -3,6 +3,8 @@
 //! [`Model`] and [`Tokenizer`] hold weights; a [`Session`] holds the buffers of a batch and runs a [`Plan`] to its end; a
 //! [`Stepper`] runs it pass by pass.
 
+#![forbid(unsafe_code)]
+
 mod buffers;
 mod cancel;
 mod editing;

@@ -3,6 +3,8 @@
 //! Every failure a caller can meet carries a stable [`Code`], a sentence, and, where they help, what was
 //! found, what was expected and what to do about it. The napi layer hands all five to TypeScript unchanged.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// What kind of failure this is. The string form is public API: it never changes its meaning.
