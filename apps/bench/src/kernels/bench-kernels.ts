@@ -1,54 +1,66 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DeviceQueue, writeFileAtomically } from '@hmar/native'
+import { DeviceQueue } from '@hmar/native'
 
 import { commandLine } from '../command-line.js'
 import { peakOf } from '../floor.js'
 import { formatPercent, formatTime } from '../format.js'
-import { describeCommit, describeHost } from '../host.js'
-import { type KernelCase, kernelCases } from './cases.js'
+import { describeCommit, describeHost, type Host } from '../host.js'
+import { type KernelCase, kernelCases, resolutions } from './cases.js'
 import type { KernelOptions } from './command.js'
 import { measureOurs } from './ours.js'
-import { measurePeers } from './peers.js'
-import { renderKernels } from './report.js'
-import { capOf, type KernelResult, type KernelResults, withSpeedups } from './results.js'
+import { measurePeers, type PeerLine, type Peers, peersOf } from './peers.js'
+import { capOf, type KernelResult, withSpeedups } from './results.js'
+import { writeKernels } from './results-file.js'
 
-/** Times attention over pyramids beside PyTorch's ways to do it, on the first GPU; writes JSON and a page. */
+/** Times attention over pyramids beside PyTorch's ways to do it, on the first GPU. What is measured is written at once. */
 export async function benchKernels({ quick, out }: KernelOptions, root: string): Promise<void> {
   const host = describeHost('cuda')
-  const peak = host.gpu && peakOf(host.gpu.name)
-  const peers = await measurePeers(quick ? 5 : 11)
-  const results: KernelResult[] = []
-  await using queue = await DeviceQueue.open()
-  for (const benchCase of kernelCases) {
-    const ours = await measureOurs(queue, benchCase, quick ? 11 : 51)
-    const { timings, skipped } = peers.of(benchCase)
-    const result = {
-      ...benchCase,
-      flops: ours.flops,
-      bytes: ours.bytes,
-      timings: withSpeedups([...ours.timings, ...timings]),
-      skipped,
-      ...(peak && { cap: capOf(ours, peak) }),
-    }
-    console.log(describe(benchCase, result))
-    results.push(result)
-  }
-  const run: KernelResults = {
+  const head = {
     date: new Date().toISOString().slice(0, 10),
     command: commandLine(),
     commit: describeCommit(root),
     host,
     node: process.versions.node,
-    ...(peers.torch !== undefined && { torch: peers.torch }),
     quick,
-    results,
   }
-  const file = join(out, `${run.date}-${host.device}-kernels`)
-  await mkdir(out, { recursive: true })
-  await writeFileAtomically(`${file}.json`, `${JSON.stringify(run, null, 2)}\n`)
-  await writeFileAtomically(`${file}.html`, renderKernels(run))
+  const file = join(out, `${head.date}-${host.device}-kernels`)
+  const measured: Measured[] = []
+  const lines: PeerLine[] = []
+  const write = async () => {
+    const { torch, of } = peersOf(lines)
+    const results = measured.map((ours) => beside(ours, of(ours), host))
+    await writeKernels(file, { ...head, ...(torch !== undefined && { torch }), results })
+    return results
+  }
+
+  await using queue = await DeviceQueue.open()
+  for (const benchCase of kernelCases) {
+    const ours = { ...benchCase, ...(await measureOurs(queue, benchCase, quick ? 11 : 51)) }
+    measured.push(ours)
+    console.log(describe(ours, (await write()).at(-1)!))
+  }
+  for (const resolution of resolutions) {
+    console.log(`PyTorch at ${resolution} px, which compiles first …`)
+    const found = await measurePeers(resolution, quick ? 5 : 11)
+    if (!found) break
+    lines.push(...found)
+    for (const result of await write())
+      if (result.resolution === resolution) console.log(describe(result, result))
+  }
   console.log(`Wrote ${file}.json and ${file}.html`)
+}
+
+type Measured = KernelCase & Awaited<ReturnType<typeof measureOurs>>
+
+/** Ours with what PyTorch takes. */
+function beside(ours: Measured, { timings, skipped }: ReturnType<Peers['of']>, host: Host): KernelResult {
+  const peak = host.gpu && peakOf(host.gpu.name)
+  return {
+    ...ours,
+    timings: withSpeedups([...ours.timings, ...timings]),
+    skipped,
+    ...(peak && { cap: capOf(ours, peak) }),
+  }
 }
 
 function describe({ resolution, shape }: KernelCase, { timings, cap }: KernelResult): string {

@@ -1,7 +1,7 @@
 import type { AttentionShape } from '@hmar/native'
 
 /** Pictures' pixels along a side, by which pyramids and batches are named. */
-const resolutions = [256, 512, 1024] as const
+export const resolutions = [256, 512, 1024] as const
 
 export type Resolution = (typeof resolutions)[number]
 

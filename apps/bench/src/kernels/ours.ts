@@ -86,13 +86,17 @@ const timing = (direction: Direction, time: Summary, flops: number): Timing => (
   teraflops: flops / time.median / 1e9,
 })
 
-/** About normal bfloat16 numbers: a few thousand different ones, so that making them takes no longer than measuring. */
-function noise(length: number, seed: number): Uint16Array {
-  const pool = 65_521
-  const floats = Float32Array.from({ length: pool }, (_, i) => normal(i + 1, seed + 1))
-  const bits = new Uint16Array(floats.buffer)
+/** Different numbers of {@link noise}, a prime: rows do not repeat before it does. */
+const different = 65_521
+
+/** About normal bfloat16 numbers, again and again the same: making them takes no longer than measuring. */
+export function noise(length: number, seed: number): Uint16Array {
+  const floats = Float32Array.from({ length: different }, (_, i) => normal(i + 1, seed + 1))
   // The upper half of a float32 is a bfloat16.
-  return Uint16Array.from({ length }, (_, i) => bits[2 * (i % pool) + 1]!)
+  const halves = new Uint16Array(floats.buffer).filter((_, i) => i % 2 === 1)
+  const all = new Uint16Array(length)
+  for (let at = 0; at < length; at += different) all.set(halves.subarray(0, length - at), at)
+  return all
 }
 
 /** Box and Muller's normal number of two hashes. */

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 
 import { parseLines } from '../hmar-process.js'
 import { root } from '../root.js'
-import type { KernelCase } from './cases.js'
+import type { KernelCase, Resolution } from './cases.js'
 import type { NotMeasured, Timing } from './results.js'
 
 const run = promisify(execFile)
@@ -12,7 +12,7 @@ const run = promisify(execFile)
 const peer = join(root, 'bench/peers/pytorch/attention.py')
 
 /** A line of the peer's. */
-interface PeerLine {
+export interface PeerLine {
   readonly peer: Exclude<Timing['engine'], 'hmar'>
   readonly resolution: number
   readonly mode: string
@@ -30,16 +30,19 @@ export interface Peers {
   of(benchCase: KernelCase): { readonly timings: Timing[]; readonly skipped: NotMeasured[] }
 }
 
-/** Measures all of PyTorch's ways; none where it is not installed. */
-export async function measurePeers(repeats: number): Promise<Peers> {
+/** Measures PyTorch's ways at a resolution, HMAR's pattern and VAR's; undefined where PyTorch cannot run. */
+export async function measurePeers(
+  resolution: Resolution,
+  repeats: number,
+): Promise<readonly PeerLine[] | undefined> {
   const python = process.env.HMAR_PYTHON ?? 'python3'
+  const words = [peer, '--resolution', String(resolution), '--repeats', String(repeats)]
   try {
-    const { stdout } = await run(python, [peer, '--repeats', String(repeats)])
-    return peersOf(parseLines<PeerLine>(stdout))
+    return parseLines<PeerLine>((await run(python, words)).stdout)
   } catch (error) {
     const { code } = error as { readonly code?: number | string }
     console.error(`PyTorch was not measured: ${python} ended with ${code} (HMAR_PYTHON names another)`)
-    return peersOf([])
+    return undefined
   }
 }
 
