@@ -41,13 +41,15 @@ export async function sendEvents(
 /** Whether what was written was taken in time. */
 async function drained(response: ServerResponse, stallMs: number): Promise<boolean> {
   const settled = new AbortController()
-  const signal = AbortSignal.any([settled.signal, AbortSignal.timeout(stallMs)])
+  const { signal } = settled
+  const stalled = setTimeout(() => settled.abort(), stallMs)
   try {
     await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })])
     return !response.destroyed
   } catch {
     return false
   } finally {
+    clearTimeout(stalled)
     // Whatever did not happen is not listened for any more.
     settled.abort()
   }
