@@ -1,5 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, it, vi } from 'vitest'
 
 import type { ServerEvent } from './events.js'
@@ -41,4 +43,12 @@ it('leaves a client that takes nothing', async () => {
   const response = slowResponse({ drains: false })
   expect(await sendEvents(response as unknown as ServerResponse, events(2), { stallMs: 5 })).toBe(false)
   expect(response.destroy).toHaveBeenCalledOnce()
+})
+
+it('leaves it in time though garbage is collected meanwhile', async () => {
+  setFlagsFromString('--expose-gc')
+  const collecting = setInterval(runInNewContext('gc'), 1)
+  const response = slowResponse({ drains: false })
+  expect(await sendEvents(response as unknown as ServerResponse, events(2), { stallMs: 100 })).toBe(false)
+  clearInterval(collecting)
 })
