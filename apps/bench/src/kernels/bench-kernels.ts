@@ -37,15 +37,14 @@ export async function benchKernels({ quick, out }: KernelOptions, root: string):
   for (const benchCase of kernelCases) {
     const ours = { ...benchCase, ...(await measureOurs(queue, benchCase, quick ? 11 : 51)) }
     measured.push(ours)
-    console.log(describe(ours, (await write()).at(-1)!))
+    console.log(describe((await write()).at(-1)!))
   }
   for (const resolution of resolutions) {
     console.log(`PyTorch at ${resolution} px, which compiles first …`)
     const found = await measurePeers(resolution, quick ? 5 : 11)
     if (!found) break
     lines.push(...found)
-    for (const result of await write())
-      if (result.resolution === resolution) console.log(describe(result, result))
+    for (const result of await write()) if (result.resolution === resolution) console.log(describe(result))
   }
   console.log(`Wrote ${file}.json and ${file}.html`)
 }
@@ -63,7 +62,7 @@ function beside(ours: Measured, { timings, skipped }: ReturnType<Peers['of']>, h
   }
 }
 
-function describe({ resolution, shape }: KernelCase, { timings, cap }: KernelResult): string {
+function describe({ resolution, shape, timings, cap }: KernelResult): string {
   const lines = timings
     .filter(({ engine }) => engine === 'hmar')
     .map(({ direction, milliseconds, teraflops, speedup }) =>
