@@ -56,7 +56,7 @@ fn parts_of(options: &Options) -> Vec<Part> {
     let wanted = |command: &str| all || options.command == command;
     let mut parts = Vec::new();
     if wanted("parity") {
-        parts.extend(parity::parts());
+        parts.extend(parity::parts(options));
     }
     if wanted("goldens") {
         parts.extend(goldens::parts());
@@ -74,8 +74,7 @@ fn parts_of(options: &Options) -> Vec<Part> {
     if options.command == "self" {
         parts.extend(runner::own_parts());
     }
-    // Checks that are there for their times say so in their names.
-    parts.retain(|part| options.wants(&part.name) && (options.timed || !part.name.contains("timed")));
+    parts.retain(|part| options.wants(&part.name));
     parts
 }
 

@@ -16,6 +16,7 @@ mod quantizer;
 mod sampling;
 
 use crate::check::Check;
+use crate::options::Options;
 use crate::part::{Part, PartResult};
 
 /// Seconds a check may take; the CPU's part is the longest.
@@ -41,10 +42,11 @@ fn groups() -> Vec<(&'static str, Vec<Check>)> {
     ]
 }
 
-/// Every check as a part.
-pub fn parts() -> Vec<Part> {
+/// Every check as a part; without those that only measure where no times are asked for.
+pub fn parts(options: &Options) -> Vec<Part> {
     let named = |(group, checks): (&'static str, Vec<Check>)| {
-        checks.into_iter().map(move |check| {
+        let wanted = checks.into_iter().filter(|check| options.timed || !check.only_timed);
+        wanted.map(move |check| {
             let run = check.run;
             Part::new(format!("parity/{group}/{}", check.name), LIMIT, move |world| {
                 Ok(PartResult::of(&run(world.ctx()?)?))

@@ -143,13 +143,15 @@ pub fn checks() -> Vec<Check> {
     let timings = layers.into_iter().flat_map(|(side, walk, taps, inputs, outputs)| {
         [1, 16].map(|images| {
             let case = Case { images, side, walk, taps, inputs, outputs };
-            Check::new(format!("convolution timed, {}", case.name()), move |ctx| timed(ctx, case))
+            Check::timing(format!("convolution timed, {}", case.name()), move |ctx| timed(ctx, case))
         })
     });
     let normed = [(1, 1024, 160), (16, 256, 160), (16, 128, 160), (16, 64, 320)];
     let normed = normed.into_iter().map(|(images, side, channels)| {
         let case = Case { images, side, walk: Same, taps: 9, inputs: channels, outputs: channels };
-        Check::new(format!("normed convolution timed, {}", case.name()), move |ctx| timed_normed(ctx, case))
+        Check::timing(format!("normed convolution timed, {}", case.name()), move |ctx| {
+            timed_normed(ctx, case)
+        })
     });
     parities.chain(normalised).chain(strips).chain(timings).chain(normed).collect()
 }
@@ -347,9 +349,6 @@ fn patch(case: &Case, input: &[f32], row: usize) -> Vec<(usize, usize, f64)> {
 }
 
 fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
-    if !ctx.timed {
-        return Ok(Outcome::default());
-    }
     let gpu = ctx.gpu(Precision::Bf16);
     let mut random = Random::new(4);
     let depth = case.inputs * case.taps;
@@ -368,9 +367,6 @@ fn timed(ctx: &Ctx, case: Case) -> Result<Outcome> {
 
 /// As in a residual block: what is normalised comes with its sums, what is added to gets them.
 fn timed_normed(ctx: &Ctx, case: Case) -> Result<Outcome> {
-    if !ctx.timed {
-        return Ok(Outcome::default());
-    }
     let gpu = ctx.gpu(Precision::Bf16);
     let mut random = Random::new(5);
     let depth = case.inputs * case.taps;

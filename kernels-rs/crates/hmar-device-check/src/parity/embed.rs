@@ -26,7 +26,7 @@ pub fn checks() -> Vec<Check> {
     }
     for images in [1, 64] {
         let name = format!("embed scale timed, {images} images");
-        checks.push(Check::new(name, move |ctx| embed_scale_timed(ctx, images)));
+        checks.push(Check::timing(name, move |ctx| embed_scale_timed(ctx, images)));
     }
     checks
 }
@@ -62,9 +62,6 @@ fn exact_product(x: &[f32], y: &[f32]) -> f64 {
 
 /// The last scale of d16, masked, for both halves.
 fn embed_scale_timed(ctx: &Ctx, images: usize) -> Result<Outcome> {
-    if !ctx.timed {
-        return Ok(Outcome::default());
-    }
     let gpu = ctx.gpu(Precision::Bf16);
     let (positions, width) = (256, 1024);
     let mut random = Random::new(5);

@@ -36,7 +36,7 @@ pub fn checks() -> Vec<Check> {
     }
     for (inputs, outputs) in [(1920, 5760), (1920, 7680), (7680, 1920)] {
         let name = format!("linear timed, 32768×{inputs} → {outputs}");
-        checks.push(Check::new(name, move |ctx| timed(ctx, 32_768, inputs, outputs)));
+        checks.push(Check::timing(name, move |ctx| timed(ctx, 32_768, inputs, outputs)));
     }
     checks
 }
